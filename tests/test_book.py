@@ -1,0 +1,230 @@
+"""The book: what the gate stops, what a page keeps, that the pages build and need no network."""
+
+import base64
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from xinstruct_utils import book, plots
+from xinstruct_utils.artifacts import InputError
+from xinstruct_utils.run import code_digest
+
+REPO = Path(__file__).parents[1]
+HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)"> | $5 and $6 ```{include} /etc/passwd'
+URDU = "کراچی پاکستان کا سب سے بڑا شہر ہے۔ یہ جملہ کافی لمبا ہے تاکہ سطر ٹوٹے۔ " * 3
+ITERATIONS = {"04_refinement": 2}
+
+
+def source(name):
+    """A notebook as it lies in notebooks/: a title, a parameters cell, a figure with a label, a table."""
+    lang = "all" if name == "13_results" else "sw"
+    declared = f'run: str = "atlas"  # name of the run\nlang: str = "{lang}"  # ISO 639-1 code\n'
+    declared += "iteration: int = 1  # round" if name in ITERATIONS else ""
+    figure = {"caption": f"Rows of {name}.", "name": f"fig-{name[3:]}"}
+    return v4.new_notebook(cells=[
+        v4.new_markdown_cell(f"# {name[:2]} · {name[3:].replace('_', ' ').capitalize()}\n\nWhat goes in?"),
+        v4.new_code_cell(declared, metadata={"tags": ["parameters"]}),
+        v4.new_markdown_cell(f"## Rows\n\nSee {{numref}}`fig-{name[3:]}`; it costs $5 or $6."),
+        v4.new_code_cell("plots.census(dropped)", metadata={"tags": ["hide-input"], "mystnb": {"figure": figure}}),
+        v4.new_code_cell("data.show(rows)"), v4.new_code_cell("launch.run(settings)")],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+                  "language_info": {"name": "python"}})
+
+
+def executed(name, lang, k):
+    """The same notebook as papermill leaves it: injected parameters, outputs of every kind, runner's metadata."""
+    notebook = source(name)
+    given = v4.new_code_cell(f'lang = "{lang}"\niteration = {k}', metadata={"tags": ["injected-parameters"]})
+    notebook.cells.insert(2, given)
+    png = base64.b64encode(plots.census({"too_short": 3, "duplicate": 5}, 90).data).decode()
+    rows = "".join(f'<tr><td>{html.escape(HOSTILE)}</td><td dir="rtl" lang="ur">{URDU}</td></tr>' for _ in "ab")
+    page = f"<table><tr><th>instruction</th><th>output</th></tr>{rows}</table>"
+    outputs = {4: [v4.new_output("display_data", {"image/png": png, "text/plain": "<Image>"})],
+               5: [v4.new_output("execute_result", {"text/html": page, "text/plain": "table"}, execution_count=5)],
+               6: [v4.new_output("stream", name="stderr", text="\r  0%|   | 0/9\r100%|###| 9/9 [00:01<00:00]\n"),
+                   v4.new_output("stream", name="stdout", text="step 1\rstep 2\rdone in \x1b[32m9\x1b[0m s\n" + "x" * 400),
+                   v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"},
+                                                  "text/plain": "Map:   0%|  | 0/9"})]}
+    for count, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            cell.execution_count, cell.outputs = count, outputs.get(count, [])
+    notebook.metadata["papermill"] = {"exception": None, "output_path": "/secret/home/notebook.ipynb"}
+    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    return notebook
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A repository with three small notebooks, and a finished run `toy` of them in Swahili, Finnish and Urdu."""
+    home, runs = tmp_path / "home", tmp_path / "runs"
+    monkeypatch.setenv("XINSTRUCT_RUNS", str(runs))
+    monkeypatch.setattr(book, "REPO", home)
+    shutil.copytree(REPO / "book", home / "book", ignore=shutil.ignore_patterns("pages", "_build"))
+    (home / "notebooks").mkdir()
+    profile = {"source": "atlas", "languages": ["fi", "sw", "ur"], "featured": "sw", "iterations": 2, "base_model": "atlas"}
+    (runs / "toy").mkdir(parents=True)
+    (runs / "toy" / "run.json").write_text(json.dumps(profile))
+    for name in ("01_seed_data", "04_refinement", "13_results"):
+        nbformat.write(source(name), home / "notebooks" / f"{name}.ipynb")
+    for page in book.expected("toy")[1]:
+        page.folder.mkdir(parents=True)
+        nbformat.write(executed(page.notebook, page.lang, page.iteration), page.folder / "notebook.ipynb")
+        (page.folder / "manifest.json").write_text(json.dumps({
+            "notebook": page.notebook, "run": "toy", "lang": page.lang, "iteration": page.iteration, "git_commit": "c0ffee",
+            "code_digest": code_digest(home / "notebooks" / f"{page.notebook}.ipynb"), "versions": {"torch": "2.13.0"},
+            "counts": [{"stage": "<b>clean</b>", "in": 100, "out": 92, "dropped": {"too_short": 8, "empty": 0}}],
+            "wall_s": 12.5, "startup_s": 4.0, "peak_rss_mib": 900, "finished_at": "2026-11-23T10:00:00Z"}))
+        (page.folder / "kept.jsonl").write_text("{}\n")
+    figures = {"kept_precision": {"sw": [0.5, 0.6], "ur": [0.4, 0.7]}, "evaluator_auc": {"sw": [0.7, 0.8], "ur": [0.6, 0.7]}}
+    (runs / "toy" / "all" / "13_results" / "figures.json").write_text(json.dumps(figures))
+    return home
+
+
+@pytest.fixture
+def built(toy):
+    """The toy's book: the folder of its pages."""
+    return book.build("toy").parent
+
+
+def spoil(toy, change):
+    """Change one executed notebook of the toy; returns its folder."""
+    page = book.expected("toy")[1][1]
+    notebook = nbformat.read(page.folder / "notebook.ipynb", as_version=4)
+    change(notebook)
+    nbformat.write(notebook, page.folder / "notebook.ipynb")
+    return page.folder
+
+
+def refused(toy):
+    """The message with which the gate refuses the toy."""
+    with pytest.raises(InputError) as error:
+        book.collect("toy")
+    return str(error.value)
+
+
+def test_a_run_that_does_not_exist_is_named(toy):
+    with pytest.raises(InputError, match="there is no run at .*nosuch"):
+        book.build("nosuch")
+
+
+def test_every_step_of_the_profile_must_have_a_manifest(toy):
+    page = book.expected("toy")[1][-1]
+    (page.folder / "manifest.json").unlink()
+    assert f"{page.folder}: not finished, manifest.json missing" in refused(toy)
+
+
+def test_a_failed_notebook_is_refused_whatever_papermill_says(toy):
+    error = v4.new_output("error", ename="ValueError", evalue="no", traceback=["Traceback"])
+    folder = spoil(toy, lambda nb: nb.cells[5].outputs.append(error))
+    assert f"{folder}: the notebook failed" in refused(toy)
+
+
+def test_an_unfinished_notebook_is_refused(toy):
+    folder = spoil(toy, lambda nb: nb.cells[6].update(execution_count=None))
+    assert f"{folder}: the notebook is unfinished" in refused(toy)
+
+
+@pytest.mark.parametrize("text", ["<script>1</script>", "<img src=x onerror=alert(1)>", "<a href=' javascript:1'>x</a>",
+                                  "<iframe src='data:,'></iframe>"])
+def test_an_output_that_could_act_is_refused(toy, text):
+    folder = spoil(toy, lambda nb: nb.cells[5].outputs.append(v4.new_output("display_data", {"text/html": text})))
+    assert f"{folder}: an output holds a script" in refused(toy)
+
+
+def test_escaped_hostile_text_is_let_through():
+    assert not book.acts(v4.new_output("display_data", {"text/html": f"<td>{html.escape(HOSTILE)}</td>"}))
+
+
+@pytest.mark.parametrize(("key", "value", "words"), [("git_commit", "beef", "steps of several commits, beef, c0ffee"),
+                                                     ("run", "other", "the manifest is of another step")])
+def test_one_run_and_one_commit(toy, key, value, words):
+    path = book.expected("toy")[1][0].folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    assert words in refused(toy)
+
+
+def test_a_round_gets_its_own_page_with_its_own_title_and_labels(toy):
+    pages = book.collect("toy")
+    text = (pages / "04_refinement_round2.ipynb").read_text()
+    assert "Refinement, round 2" in text and "{numref}`fig-refinement-2`" in text
+    assert '"name": "fig-refinement-2"' in text
+
+
+def test_a_page_keeps_no_progress_bars_widgets_or_paths_of_the_machine(toy):
+    text = (book.collect("toy") / "01_seed_data.ipynb").read_text()
+    assert "done in 9 s" in text
+    for debris in ("0/9", "step 1", "widget", "/secret/home", "\\u001b"):
+        assert debris not in text, debris
+
+
+def test_the_book_needs_no_network_and_shows_hostile_text_as_text(built):
+    pages = list(built.rglob("*.html"))
+    assert {"intro.html", "method.html", "reproduce.html", "status.html", "sw.html"} - {p.name for p in pages} == {"sw.html"}
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        loads = re.findall(r'<(?:script|link|img|iframe|source|video|audio|object)[^>]*?(?:src|href|data)="([^"]*)', text)
+        assert not [url for url in loads if re.match(r"(https?:)?//", url)], page
+        assert "alert(1)</script>" not in text and "MathJax" not in text and "root:" not in text, page
+        assert "Traceback" not in text, page
+
+
+def test_other_languages_get_a_page_with_escaped_counts_and_their_own_figures(built):
+    text = (built / "pages" / "ur.html").read_text(encoding="utf-8")
+    assert "Urdu (اردو)" in text and "direction rtl" in text and 'dir="rtl"' in text
+    assert "&lt;b&gt;clean&lt;/b&gt;" in text and "8 too_short" in text
+    assert text.count("<figure") == 2  # one for each of its notebooks; of the two rounds, the last
+
+
+def test_a_warning_of_the_builder_stops_the_book(toy):
+    (toy / "book" / "method.md").write_text("# Method\n\n[nowhere](nowhere.md)\n")
+    with pytest.raises(InputError, match="nowhere"):
+        book.build("toy")
+
+
+def test_publishing_takes_notebooks_and_figures_but_no_data(toy):
+    out = book.publish("toy")
+    names = {p.name for p in out.rglob("*") if p.is_file()}
+    assert names == {"notebook.ipynb", "manifest.json", "figures.json", "claim.png"}
+    assert (out / "sw" / "04_refinement" / "iter2" / "notebook.ipynb").exists()
+    assert book.publish("toy") == out  # again, over itself
+
+
+def test_publishing_too_much_leaves_what_was_published(toy, monkeypatch):
+    out = book.publish("toy")
+    monkeypatch.setattr(book, "LIMIT", 1000)
+    with pytest.raises(InputError, match="1,000"):
+        book.publish("toy")
+    assert (out / "claim.png").exists()
+
+
+def test_published_notebooks_are_older_when_code_changed_but_not_when_prose_did(toy):
+    book.publish("toy")
+    path = toy / "notebooks" / "01_seed_data.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source += "\n\nMore prose."
+    nbformat.write(notebook, path)
+    assert book.published_is_older("toy") == []
+    notebook.cells[1].source += "\nnew = 1"
+    nbformat.write(notebook, path)
+    assert book.published_is_older("toy") == ["01_seed_data"]
+    assert "older than the code of 01_seed_data" in (book.collect("toy") / "status.md").read_text()
+
+
+def test_the_published_atlas_run_says_when_it_is_older_than_the_notebooks(recwarn):
+    if old := book.published_is_older("atlas"):
+        pytest.skip(f"published notebooks are older than the code of {', '.join(old)}; `make publish RUN=atlas`")
+
+
+def test_bad_input_is_one_line_and_exit_status_2(tmp_path):
+    made = subprocess.run([sys.executable, "-m", "xinstruct_utils.book", "nosuch"], capture_output=True, text=True,
+                          env=os.environ | {"XINSTRUCT_RUNS": str(tmp_path)}, cwd=REPO)
+    assert made.returncode == 2 and made.stderr.startswith("error: ") and "Traceback" not in made.stderr

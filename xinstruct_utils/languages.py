@@ -1,0 +1,45 @@
+"""The languages, one row each: the only place where a language is described. Add a row to add a language."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language: ISO 639-1 code, English and own name, script (ISO 15924), writing direction, resource level of the
+    paper, CLDR locale, config names in CulturaX and FineWeb-2, FLORES-200 code."""
+
+    code: str
+    name: str
+    native_name: str
+    script: str
+    direction: str
+    level: str
+    locale: str
+    culturax: str
+    fineweb2: str
+    flores: str
+
+
+_ROWS = [
+    ("fi", "Finnish", "suomi", "Latn", "ltr", "medium", "fi", "fi", "fin_Latn", "fin_Latn"),
+    ("id", "Indonesian", "Bahasa Indonesia", "Latn", "ltr", "medium", "id", "id", "ind_Latn", "ind_Latn"),
+    ("th", "Thai", "ไทย", "Thai", "ltr", "medium", "th", "th", "tha_Thai", "tha_Thai"),
+    ("tr", "Turkish", "Türkçe", "Latn", "ltr", "medium", "tr", "tr", "tur_Latn", "tur_Latn"),
+    ("vi", "Vietnamese", "Tiếng Việt", "Latn", "ltr", "medium", "vi", "vi", "vie_Latn", "vie_Latn"),
+    ("bn", "Bengali", "বাংলা", "Beng", "ltr", "low", "bn", "bn", "ben_Beng", "ben_Beng"),
+    ("hi", "Hindi", "हिन्दी", "Deva", "ltr", "low", "hi", "hi", "hin_Deva", "hin_Deva"),
+    ("sw", "Swahili", "Kiswahili", "Latn", "ltr", "low", "sw", "sw", "swh_Latn", "swh_Latn"),
+    ("ta", "Tamil", "தமிழ்", "Taml", "ltr", "low", "ta", "ta", "tam_Taml", "tam_Taml"),
+    ("ur", "Urdu", "اردو", "Arab", "rtl", "low", "ur", "ur", "urd_Arab", "urd_Arab"),
+]
+LANGUAGES = {row[0]: Language(*row) for row in _ROWS}
+
+
+def get(code):
+    """The language with this code. Raises InputError for an unknown one."""
+    if code not in LANGUAGES:
+        from .artifacts import InputError
+
+        raise InputError(f"unknown language code {code!r}: expected one of {', '.join(LANGUAGES)}; to add a language, add "
+                         "its row to xinstruct_utils/languages.py")
+    return LANGUAGES[code]

@@ -1,0 +1,73 @@
+"""Every template, one function each; the only place where a prompt or its token ids are made.
+
+Two sets: `plain` (ours, the default) and `released` (the strings of the authors' public inference script,
+needed to use their released models and to compare with them). Training and inference call the same
+functions, so that their prompts cannot drift apart. `digest()` goes into every manifest.
+"""
+
+from . import languages
+
+# The paper's S_a and S_w (Appendix A): which source an answer comes from, seed data or the web.
+TAGS = {
+    "plain": {"seed": "Answer as an assistant.", "web": "Answer as a web page."},
+    # The released script has one tagged variant ("is_aug"); which source it marked is not stated there.
+    "released": {"seed": "", "web": "and the style of an AI assistant"},
+}
+
+
+def instruction_request(text, templates="plain"):
+    """Prompt of the generator (paper 3.2): a native text, for which an English instruction is to be written."""
+    if templates == "released":
+        return ("Below is a text that describes a candidate output. Write an English instruction that can take the "
+                f"given text as an appropriate answer.\n\n### Text:\n{text}\n\n### English Instruction:")
+    return f"Text:\n{text}\n\nEnglish instruction that this text answers:\n"
+
+
+def response_request(instruction, lang, source="seed", templates="plain"):
+    """Prompt of the follower: an English instruction, to be answered in language `lang`; `source` chooses the tag."""
+    name, tag = languages.get(lang).name, TAGS[templates][source]
+    if templates == "released":
+        style = f" {tag}" if tag else ""
+        return ("Below is an instruction that describes a task. Write a response that appropriately completes the "
+                f"request.\n\n### Instruction:\n{instruction} Answer in {name}{style}. \n\n### Response:")
+    return f"Instruction:\n{instruction} Answer in {name}. {tag}\n\nResponse:\n"
+
+
+def rating_request(instruction, output):
+    """Prompt of the evaluator (paper 3.3): the rating 0, 1 or 2 is the one token that follows.
+
+    The authors published no template for it, so both sets use this one.
+    """
+    return f"Instruction:\n{instruction}\n\nResponse:\n{output}\n\nRating (0, 1 or 2):\n"
+
+
+def token_ids(tokenizer, prompt, completion=None):
+    """Token ids of a prompt, and of its completion with EOS; BOS exactly once where the tokenizer has one.
+
+    Prompt and completion are tokenised apart, so that the prompt's ids are the same in training and inference.
+    Returns (ids, number of prompt tokens).
+    """
+    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    ids = bos + tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    if completion is None:
+        return ids, len(ids)
+    return ids + tokenizer(completion, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id], len(ids)
+
+
+def rating_tokens(tokenizer):
+    """The three token ids of the ratings 0, 1, 2. Raises ValueError if one of them is not a single token."""
+    ids = [tokenizer(str(rating), add_special_tokens=False)["input_ids"] for rating in (0, 1, 2)]
+    if any(len(i) != 1 for i in ids):
+        raise ValueError(f"each rating must be one token, but this tokenizer makes {ids} of '0', '1', '2'; "
+                         "use a tokenizer that has the digits as tokens")
+    return [i[0] for i in ids]
+
+
+def digest():
+    """Hash of all templates, rendered with markers: changes when any wording does."""
+    from .artifacts import digest as hashed
+
+    made = [f(*a) for t in TAGS for f, a in ((instruction_request, ("T", t)), (response_request, ("I", "sw", "seed", t)),
+                                             (response_request, ("I", "sw", "web", t)), (rating_request, ("I", "O")))
+            if not (f is rating_request and t == "released")]
+    return hashed(made)
