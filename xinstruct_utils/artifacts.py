@@ -6,17 +6,14 @@ A step is done when its `manifest.json` is there; it is written last, by atomic 
 import hashlib
 import json
 import os
-import platform
-import subprocess
-import tempfile
+import re
+import resource
+import sys
 import time
-from datetime import UTC, datetime
 from errno import ENOSPC
-from importlib.metadata import version
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
-PINNED = ("torch", "transformers", "trl", "datasets", "accelerate", "sentence-transformers", "faiss-cpu", "papermill")
 
 
 class InputError(Exception):
@@ -25,7 +22,15 @@ class InputError(Exception):
 
 def root():
     """The folder of all runs: $XINSTRUCT_RUNS, or papermill_runs/ in the repository."""
-    return Path(os.environ.get("XINSTRUCT_RUNS") or REPO / "papermill_runs")
+    return Path(os.environ.get("XINSTRUCT_RUNS") or REPO / "papermill_runs").absolute()
+
+
+def run_dir(run):
+    """Folder of a run. Raises InputError for a name that is no plain folder name."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", run) or run == "published":
+        raise InputError(f"a run needs a plain name of letters, digits, '_', '-' and '.', but {run!r} came (published/ is for "
+                         "`make publish`)")
+    return root() / run
 
 
 def digest(obj):
@@ -49,28 +54,29 @@ def file_hash(path):
     return made.hexdigest()
 
 
-def write_bytes(path, data):
+def write_bytes(path, chunks):
     """Write a file whole or not at all: temporary file, fsync, rename. A full disk raises InputError."""
-    path = Path(path)
+    path, written = Path(path), 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    draft = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+        with open(draft, "wb") as stream:
+            for chunk in chunks:
+                written += stream.write(chunk)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(name, path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        if error.errno == ENOSPC:
-            raise InputError(f"the disk is full: {len(data):,} bytes were needed for {path}; free some space and run the "
-                             "same command again, finished steps are kept") from error
+        os.replace(draft, path)
+    except BaseException as error:
+        draft.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno == ENOSPC:
+            raise InputError(f"the disk is full: more than {written:,} bytes were needed for {path}; free some space and run "
+                             "the same command again, finished steps are kept") from error
         raise
 
 
 def write_json(path, obj):
     """Write an object as JSON, atomically."""
-    write_bytes(path, (json.dumps(obj, ensure_ascii=False, indent=1) + "\n").encode())
+    write_bytes(path, [(json.dumps(obj, ensure_ascii=False, indent=1) + "\n").encode()])
 
 
 def read_json(path):
@@ -80,7 +86,7 @@ def read_json(path):
 
 def write_jsonl(path, rows):
     """Write rows as JSON lines, atomically; text is kept as it is (UTF-8, no normalisation)."""
-    write_bytes(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+    write_bytes(path, ((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in rows))
 
 
 def read_jsonl(path):
@@ -126,7 +132,14 @@ class Shards:
 
 def step_dir(run, lang, notebook, iteration=None):
     """Folder of a step: <run>/<lang>/<notebook>[/iter<k>]."""
-    return root() / run / lang / notebook / (f"iter{iteration}" if iteration else "")
+    return run_dir(run) / lang / notebook / (f"iter{iteration}" if iteration else "")
+
+
+def input_hash(path):
+    """Hash of an input. Of a manifest only what it says about rows counts, so that clocks in it rerun nothing."""
+    if Path(path).name == "manifest.json":
+        return digest([read_json(path).get(k) for k in ("outputs", "counts")])
+    return file_hash(path)
 
 
 class Step:
@@ -135,6 +148,9 @@ class Step:
     def __init__(self, notebook, run, lang, iteration=None):
         self.notebook, self.run, self.lang, self.iteration = notebook, run, lang, iteration
         self.dir = step_dir(run, lang, notebook, iteration)
+        if os.environ.get("XINSTRUCT_STEP", str(self.dir)) != str(self.dir):
+            raise InputError(f"artifacts.Step says {self.dir}, but this step is {os.environ['XINSTRUCT_STEP']}; give Step the "
+                             "notebook's own name, run, lang (and iteration)")
         self.dir.mkdir(parents=True, exist_ok=True)
         self.inputs, self.counts, self.begun, self.measured = {}, [], time.time(), {}
 
@@ -156,7 +172,9 @@ class Step:
         """Note an outside file or folder as an input of this step (its hash goes into the manifest)."""
         if not Path(path).exists():
             raise InputError(f"{self.notebook}: expected the file {path}, but it is not there")
-        self.inputs[os.path.relpath(path, root())] = file_hash(path)
+        self.inputs[os.path.relpath(path, root())] = input_hash(path)
+        if os.environ.get("XINSTRUCT_STEP"):
+            write_json(self.path("inputs.json"), self.inputs)    # a resumed step asks whether these are still the same
         return Path(path)
 
     def count(self, stage, rows_in, rows_out, dropped):
@@ -168,8 +186,8 @@ class Step:
         self.counts.append({"stage": stage, "in": rows_in, "out": rows_out, "dropped": dropped})
         import pandas as pd
 
-        return pd.DataFrame([{"stage": c["stage"], "in": c["in"], "out": c["out"], **{f"dropped: {k}": v for k, v in c["dropped"].items()}}
-                             for c in self.counts if c["stage"] == stage]).set_index("stage")
+        told = {"stage": stage, "in": rows_in, "out": rows_out} | {f"dropped: {k}": v for k, v in dropped.items()}
+        return pd.DataFrame([told]).set_index("stage")
 
     def measure(self, **named):
         """Keep figures that come from the truth or from a clock (measures.json; not part of the data)."""
@@ -185,27 +203,24 @@ class Step:
 
     def measures_of(self, notebook, iteration=None, lang=None):
         """The figures of an earlier step, {} where it measured nothing."""
-        self.input(notebook, "manifest.json", iteration=iteration, lang=lang)
-        path = step_dir(self.run, lang or self.lang, notebook, iteration) / "measures.json"
-        return read_json(path) if path.exists() else {}
+        folder = self.input(notebook, "manifest.json", iteration=iteration, lang=lang).parent
+        return read_json(self.source(folder / "measures.json")) if (folder / "measures.json").exists() else {}
 
     def finish(self, outputs):
         """Last cell of a notebook: hash the outputs. Under `run` the manifest follows once the notebook is saved."""
+        absent = [o for o in outputs if not self.path(o).exists()]
+        if absent:
+            raise InputError(f"{self.notebook}: step.finish names {', '.join(absent)}, but there is no such file in {self.dir}")
         facts = {"inputs": self.inputs, "outputs": {o: file_hash(self.path(o)) for o in outputs}, "counts": self.counts}
-        write_json(self.path("finish.json"), facts)
+        write_json(self.path("finish.json"), facts | {"kernel_rss_mib": round(peak_rss())})
         if not os.environ.get("XINSTRUCT_STEP"):
+            from .run import write_manifest
+
             write_manifest(self.dir, facts | {"notebook": self.notebook, "run": self.run, "lang": self.lang,
                                               "iteration": self.iteration, "wall_s": round(time.time() - self.begun, 2)})
         print(f"finished: {', '.join(outputs)} in {os.path.relpath(self.dir, root().parent)}")
 
 
-def environment():
-    """What made a step: versions, machine and commit."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPO, capture_output=True, text=True).stdout.strip()
-    return {"versions": {"python": platform.python_version(), **{p: version(p) for p in PINNED}}, "git_commit": commit or None,
-            "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()}}
-
-
-def write_manifest(folder, facts):
-    """Write a step's manifest, the last of its files."""
-    write_json(Path(folder) / "manifest.json", facts | environment() | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")})
+def peak_rss():
+    """Largest resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 2**20)

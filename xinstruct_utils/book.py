@@ -1,7 +1,5 @@
-"""The book: collect a run's executed notebooks, check them, build the pages; publish a run's notebooks.
-
-    python -m xinstruct_utils.book RUN            gate, book/pages/, jupyter-book; prints index.html's path
-    python -m xinstruct_utils.book publish RUN    notebooks and tables to papermill_runs/published/RUN
+"""The book: `python -m xinstruct_utils.book RUN` checks a run's executed notebooks, makes pages of them and builds them;
+`python -m xinstruct_utils.book publish RUN` copies them to papermill_runs/published/RUN.
 
 A failed notebook would still make a page, so `gate` decides. Web text is hostile: what this module writes is
 escaped, and a notebook's output that could act (scripts, frames, handlers) stops the build.
@@ -15,7 +13,8 @@ from collections import namedtuple
 from html.parser import HTMLParser
 from string import Template
 
-from . import artifacts, languages
+from . import artifacts, config, languages
+from . import run as steps
 from .artifacts import REPO, InputError, read_json, step_dir
 
 ACTIVE = {"script", "iframe", "object", "embed", "form", "link", "meta", "base"}
@@ -24,25 +23,21 @@ LIMIT = 10 * 2**20  # bytes that a published run may weigh
 NOISE = re.compile(r".*\r(?!\n)|.*\d+%\|.*\n?|\x1b\[[\d;]*[A-Za-z]")  # redrawn, bars
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
-# A step and its page: lang "all" for a step across languages, iteration None for one without rounds, folder
-# where its executed notebook and its manifest lie, name of the page.
+# A step and its page. lang: "all" across languages; iteration: None without rounds; folder: of notebook and manifest.
 Page = namedtuple("Page", "run notebook lang iteration folder name")
 
 
 def expected(run):
-    """(profile of the run, Pages it asks for in the notebooks' order); InputError if there is no such run."""
-    base, pages = artifacts.root() / run, []
-    if not (base / "run.json").exists():
-        raise InputError(f"there is no run at {base}; start one with `make run RUN={run} PROFILE=...`")
-    profile = read_json(base / "run.json")
-    for source in sorted((REPO / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        cells = [c for c in read_json(source)["cells"] if "parameters" in c["metadata"].get("tags", [])]
-        declared, name = "\n".join("".join(c["source"]) for c in cells), source.stem
-        own = re.search(r'^lang\b[^#\n]*=\s*"(?!all")', declared, re.M)
-        rounds = profile["iterations"] if re.search(r"^iteration\b", declared, re.M) else 0
-        for lang in profile["languages"] if own else ["all"]:
-            for k in range(1, rounds + 1) if rounds else [None]:
-                page = f"{name}_round{k}" if k else name
+    """(profile of the run, Pages it asks for in the notebooks' order). InputError if there is no such run."""
+    base, profile, pages = artifacts.root() / run, config.load_run(run), []
+    for name in sorted(path.stem for path in steps.notebooks_dir().glob("[0-9][0-9]_*.ipynb")):
+        if profile.source != "atlas" and not any(base.glob(f"*/{name}/**/manifest.json")):
+            continue  # a run on files need not go on to chapters that it has no use for
+        declared = steps.declared(steps.read_notebook(name))
+        rounds = range(1, profile.iterations + 1) if "iteration" in declared else [None]
+        for lang in profile.languages if declared.get("lang", "all") != "all" else ["all"]:
+            for k in rounds:  # links to the notebook lead to its first round
+                page = f"{name}_round{k}" if k and k > 1 else name
                 pages.append(Page(run, name, lang, k, step_dir(run, lang, name, k), page))
     return profile, pages
 
@@ -78,8 +73,11 @@ def gate(pages):
             wrong.append(f"{page.folder}: an output holds a script, a frame or a handler; escape it")
         if (told := [manifest.get(k) for k in Page._fields[:4]]) != list(page[:4]):
             wrong.append(f"{page.folder}: the manifest is of another step, {told}")
-    if len(commits := {str(manifest.get("git_commit")) for _, manifest in found.values()}) > 1:
-        wrong.append(f"steps of several commits, {', '.join(sorted(commits))}: run the older ones again")
+        # Steps of several commits are one book as long as today's code is the code of each.
+        if any(manifest.get(k) != v for k, v in steps.code_key(page.notebook).items()):
+            wrong.append(f"{page.folder}: made by other code than today's; run the step again")
+    if len({artifacts.digest(manifest["versions"]) for _, manifest in found.values()}) > 1:
+        wrong.append("its steps were made with several versions of packages; run the older ones again")
     if wrong:
         raise InputError("\n  ".join(["this run cannot be a book yet:", *wrong]))
     return found
@@ -95,16 +93,15 @@ def tidy(notebook, suffix="", title=""):
         cell.metadata.pop("papermill", None)
         if cell.cell_type == "markdown":
             source = re.sub(r"\b(fig-[\w-]+)", rf"\1{suffix}", cell.source)
-            cell.source = re.sub(r"\A(# .+)$", rf"\1{title}", source, flags=re.M)
+            cell.source = re.sub(r"\A(# [^:\n]+)", rf"\1{title}", source)
             continue
         if figure := cell.metadata.get("mystnb", {}).get("figure"):
             figure["name"] += suffix
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata |= {"tags": ["hide-input"], "mystnb": {"code_prompt_show": "Parameters given"}}
-        cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
         for output in (o for o in cell.outputs if o.output_type == "stream"):
             output.text = NOISE.sub("", output.text)
-        cell.outputs = [o for o in cell.outputs if o.get("text", "-").strip()]
+        cell.outputs = [o for o in cell.outputs if o.get("text", "-").strip() and WIDGET not in o.get("data", {})]
     return notebook
 
 
@@ -112,6 +109,7 @@ def table(rows):
     """HTML of a table with every cell escaped; rows: dicts with the same keys."""
     import pandas
 
+    rows = [{k: "" if v is None else v for k, v in row.items()} for row in rows]
     return pandas.DataFrame(rows).to_html(index=False, border=0, na_rep="", float_format="{:,.3g}".format)
 
 
@@ -125,43 +123,48 @@ def summary(lang, found):
     from nbformat import v4
 
     facts, last = languages.get(lang), {page.notebook: notebook for page, (notebook, _) in found.items()}
-    rows = [{"step": page.name, "stage": c["stage"], "in": c["in"], "out": c["out"],
-             "dropped": ", ".join(f"{n:,} {why}" for why, n in c["dropped"].items() if n)}
-            for page, (_, manifest) in found.items() for c in manifest.get("counts", [])]
+    rows = [{"step": page.name} | c | {"dropped": ", ".join(f"{n:,} {why}" for why, n in c["dropped"].items() if n)}
+            for page, (_, manifest) in found.items() for c in manifest["counts"]]
     cells = [v4.new_markdown_cell(_fill("language", rows=table(rows), **vars(facts)))]
     for notebook in last.values():
         title = re.search(r"^# (.+)$", "\n".join(c.source for c in notebook.cells), re.M)[1]
-        shows = [c for c in tidy(notebook, f"-{lang}").cells if c.get("outputs")
-                 and ("figure" in c.metadata.get("mystnb", {}) or "data.show(" in c.source)]
-        for cell in shows:
+        code = [c for c in tidy(notebook, f"-{lang}").cells if c.get("outputs")]
+        records = [c for c in code if "data.show(" in c.source][-1:]
+        shown = [c for c in code if c in records or "figure" in c.metadata.get("mystnb", {})]
+        for cell in shown:
             cell.metadata["tags"] = ["remove-input"]
-        cells += [v4.new_markdown_cell(f"## {title}"), *shows] if shows else []
+        cells += [v4.new_markdown_cell(f"## {title}"), *shown] if shown else []
     return v4.new_notebook(cells=cells, metadata=next(iter(last.values())).metadata)
+
+
+def step_costs(run):
+    """What each finished step took: rows {notebook, lang, iteration, wall_s, startup_s, peak_rss_mib}, seconds and MiB."""
+    keys = ("notebook", "lang", "iteration", "wall_s", "startup_s", "peak_rss_mib")
+    return [{k: m.get(k) for k in keys} for m in map(read_json, sorted((artifacts.root() / run).rglob("manifest.json")))]
 
 
 def status(run, profile, manifests):
     """Markdown of the status page: machine, versions and commit of the run, and how long each step took."""
     old, first = published_is_older(run), manifests[0]
     note = f"```{{warning}}\nThe published copy is older than the code of {', '.join(old)}.\n```" * bool(old)
-    facts = {"run": run, "source": profile["source"], "base model": profile["base_model"],
-             "commit": first["git_commit"], "finished": max(m["finished_at"] for m in manifests),
-             **first.get("machine", {}), **first["versions"]}
-    keys = ("notebook", "lang", "iteration", "wall_s", "startup_s", "peak_rss_mib")
-    steps = [{k: "" if m.get(k) is None else m[k] for k in keys} for m in manifests]
-    facts = table([{"what": k, "which": str(v)} for k, v in facts.items()])
-    return _fill("status", warning=note, facts=facts, steps=table(steps))
+    facts = {"run": run, "source": profile.source, "base model": profile.base_model,
+             "commit": ", ".join(sorted({str(m["git_commit"]) for m in manifests})),
+             "finished": max(m["finished_at"] for m in manifests), **first["machine"], **first["versions"]}
+    rows = [{"what": what, "which": str(which)} for what, which in facts.items()]
+    return _fill("status", warning=note, facts=table(rows), steps=table(step_costs(run)))
 
 
-def claim(run, out):
-    """Markdown of the intro's figure, and out/claim.png, drawn from the results' figures.json."""
+def claim(run, profile, out):
+    """Markdown of the intro's figure, and out/claim.png: wins and losses of the refined model in every language."""
     from . import plots
 
-    path = step_dir(run, "all", "13_results") / "figures.json"
-    figures = read_json(path) if path.exists() else {}
-    if "kept_precision" not in figures:
-        return "*This run had no truth to measure against, so there is no figure here.*\n"
-    drawn = [figures.get(name, {}) for name in ("evaluator_auc", "kept_precision", "random_precision")]
-    (out / "claim.png").write_bytes(plots.rounds(*drawn).data)
+    rows = []
+    for lang in profile.languages:
+        path = step_dir(run, lang, "09_judge_evaluation") / "measures.json"
+        for name, shares in (read_json(path) if path.exists() else {}).items():
+            if name in ("refined_vs_seed", "refined_vs_unrefined"):
+                rows.append({"label": f"{languages.get(lang).name}, {name.replace('_', ' ')}", **shares})
+    (out / "claim.png").write_bytes(plots.wins(rows).data)
     return _fill("claim")
 
 
@@ -175,24 +178,23 @@ def collect(run):
     found, out = gate(pages), REPO / "book/pages"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    first, *others = sorted(profile["languages"], key=lambda lang: lang != profile["featured"])
+    first, *others = sorted(profile.languages, key=lambda lang: lang != profile.featured)
     files = {first: [], "all": []}
     for lang in others:
-        own = {page: pair for page, pair in found.items() if page.lang == lang}
-        nbformat.write(summary(lang, own), out / f"{lang}.ipynb")
+        nbformat.write(summary(lang, {p: pair for p, pair in found.items() if p.lang == lang}), out / f"{lang}.ipynb")
     for page, (notebook, _) in found.items():
         if page.lang in files:
             names = (f"-{page.iteration}", f", round {page.iteration}") if page.iteration else ()
             nbformat.write(tidy(notebook, *names), out / f"{page.name}.ipynb")
-            files[page.lang].append(f"pages/{page.name}")
-    manifests = [manifest for _, manifest in found.values()]
-    (out / "steps.png").write_bytes(plots.steps(manifests).data)
-    (out / "status.md").write_text(status(run, profile, manifests), encoding="utf-8")
-    (out / "claim.md").write_text(claim(run, out), encoding="utf-8")
-    parts = {"Idea": ["method"], f"The run in {languages.get(first).name}": files[first],
-             "Results": files["all"], "Other languages": [f"pages/{lang}" for lang in others],
-             "About": ["reproduce", "pages/status", "references"]}
-    toc = [{"caption": name, "chapters": [{"file": f} for f in part]} for name, part in parts.items() if part]
+            title = f"{page.name[:2]} {page.name[3:].replace('_round', ', round ').replace('_', ' ').capitalize()}"
+            files[page.lang].append({"file": f"pages/{page.name}", "title": title})
+    (out / "steps.png").write_bytes(plots.steps(step_costs(run)).data)
+    (out / "status.md").write_text(status(run, profile, [m for _, m in found.values()]), encoding="utf-8")
+    (out / "claim.md").write_text(claim(run, profile, out), encoding="utf-8")
+    parts = {"Idea": ["method"], f"The run in {languages.get(first).name}": files[first], "Results": files["all"],
+             "Other languages": [f"pages/{lang}" for lang in others], "About": ["reproduce", "pages/status", "references"]}
+    toc = [{"caption": name, "chapters": [f if isinstance(f, dict) else {"file": f} for f in part]}
+           for name, part in parts.items() if part]
     artifacts.write_json(out / "_toc.yml", {"format": "jb-book", "root": "intro", "parts": toc})
     return out
 
@@ -211,7 +213,8 @@ def publish(run):
     """Copy a run's notebooks, manifests and tables, but no data, to published/RUN. Returns that folder."""
     import nbformat
 
-    found, out = gate(expected(run)[1]), artifacts.root() / "published" / run
+    profile, pages = expected(run)
+    found, out = gate(pages), artifacts.root() / "published" / run
     draft = out.with_name(f".{run}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     for page, (notebook, _) in found.items():
@@ -220,7 +223,7 @@ def publish(run):
         nbformat.write(tidy(notebook), to / "notebook.ipynb")
         for path in [page.folder / "manifest.json", *(p for t in TABLES for p in page.folder.glob(t))]:
             shutil.copy(path, to)
-    claim(run, draft)
+    claim(run, profile, draft)
     if (size := sum(p.stat().st_size for p in draft.rglob("*.*"))) > LIMIT:
         raise InputError(f"{draft} has {size:,} bytes, a published run may have {LIMIT:,}")
     shutil.rmtree(out, ignore_errors=True)
@@ -229,19 +232,16 @@ def publish(run):
 
 def published_is_older(run):
     """Names of published notebooks whose code is not today's: empty if all are current, or none is there."""
-    from .run import code_digest
-
-    told = map(read_json, (artifacts.root() / "published" / run).rglob("manifest.json"))
-    made = {m["notebook"]: m.get("code_digest") for m in told}
-    return sorted(n for n, code in made.items() if code != code_digest(REPO / f"notebooks/{n}.ipynb"))
+    told, today = (artifacts.root() / "published" / run).rglob("manifest.json"), steps.notebooks_dir()
+    made = {m["notebook"]: m.get("code_digest") for m in map(read_json, told)}
+    return sorted(name for name, code in made.items()
+                  if not (today / f"{name}.ipynb").exists() or code != steps.code_key(name)["code_digest"])
 
 
 if __name__ == "__main__":
     verb, arguments = (publish, sys.argv[2:]) if sys.argv[1:2] == ["publish"] else (build, sys.argv[1:])
-    if len(arguments) != 1:
-        sys.exit(__doc__)
     try:
-        print(verb(*arguments))
+        print(verb(*arguments) if len(arguments) == 1 else __doc__)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,12 +1,14 @@
 """Profiles: one flat YAML file of literals each; unknown keys and wrong types are errors that name the file."""
 
+import ast
 import difflib
+import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .artifacts import REPO, InputError, read_json, root, write_json
+from .artifacts import REPO, InputError, read_json, root, run_dir, write_json
 
 
 class Profile(BaseModel):
@@ -63,11 +65,12 @@ class Profile(BaseModel):
     cluster_map: Literal["pca", "umap"] = "pca"
 
 
-def _checked(values, origin):
+def checked(values, origin):
+    """The values as a Profile. Raises InputError that names `origin`, the key, and a key of like name."""
     from . import languages
 
     try:
-        profile = Profile(**values)
+        profile = Profile.model_validate(values)
     except ValidationError as error:
         lines = []
         for e in error.errors():
@@ -84,46 +87,81 @@ def _checked(values, origin):
     return profile
 
 
+def _read_yaml(text):
+    """YAML, in which 1e-5 is a number (PyYAML's rules, of YAML 1.1, make it a string)."""
+    import re
+
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+    return yaml.load(text, Loader)
+
+
 def load_profile(name_or_path, **overrides):
-    """A profile by name (profiles/<name>.yaml) or path, with overrides. Raises InputError."""
+    """A profile by name (profiles/<name>.yaml) or path, with overrides. Raises InputError.
+
+    Relative paths become absolute, so that a run reads the same files wherever it is gone on with.
+    """
     import yaml
 
     path = Path(name_or_path) if str(name_or_path).endswith((".yaml", ".yml")) else REPO / "profiles" / f"{name_or_path}.yaml"
     if not path.exists():
         known = ", ".join(sorted(p.stem for p in (REPO / "profiles").glob("*.yaml")))
-        raise InputError(f"no profile {str(name_or_path)!r}: expected a YAML file or one of {known}")
+        raise InputError(f"no profile {str(name_or_path)!r}: expected a YAML file or one of {known} (with --profile, or PROFILE= "
+                         "of make)")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+        values = _read_yaml(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected 'key: value' lines, but {type(values).__name__} came")
-    return _checked(values | overrides, str(path) + (" with " + ", ".join(overrides) if overrides else ""))
+    values |= overrides
+    if overrides.get("languages") and values.get("featured") not in values["languages"]:
+        values["featured"] = values["languages"][0]
+    for key in ("seed_path", "corpus_path", "base_model", "encoder"):
+        given = values.get(key)
+        if isinstance(given, str) and (key.endswith("_path") or Path(given).is_dir()) and given not in ("atlas", "minilm"):
+            values[key] = str(Path(given).expanduser().absolute())
+    return checked(values, str(path) + (" with " + ", ".join(overrides) if overrides else ""))
 
 
 def parse_overrides(pairs):
-    """`key=value` strings as a dict of literals (YAML rules: 3 is a number, true a boolean)."""
+    """`key=value` strings as a dict of literals (YAML rules: 3 is a number, true a boolean; texts are taken as they are)."""
     import yaml
 
     made = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
-        if not sign:
+        if not sign or not key:
             raise InputError(f"expected key=value, but {pair!r} came")
-        made[key] = yaml.safe_load(value)
-        if key in Profile.model_fields and Profile.model_fields[key].annotation is float and isinstance(made[key], int):
-            made[key] = float(made[key])
-        if key == "languages" and isinstance(made[key], str):
-            made[key] = made[key].replace(",", " ").split()
+        kind = Profile.model_fields[key].annotation if key in Profile.model_fields else None
+        if kind == list[str]:
+            made[key] = value.strip("[]").replace(",", " ").split()
+        elif kind in (str, str | None):
+            made[key] = value
+        else:
+            try:
+                made[key] = _read_yaml(value)
+            except yaml.YAMLError:
+                made[key] = value
     return made
 
 
 def load_run(run):
     """The resolved profile of a run, from its run.json; before the first step, the profile of the run's name."""
-    path = root() / run / "run.json"
-    if path.exists():
-        return _checked(read_json(path)["profile"], str(path))
-    return load_profile(run)
+    path = run_dir(run) / "run.json"
+    return checked(read_json(path), str(path)) if path.exists() else load_profile(run)
+
+
+def resolve(run, profile=None, overrides=None):
+    """The profile of a run: the one named, else the run's own, else the one named like the run; with overrides."""
+    path = run_dir(run) / "run.json"
+    if profile or not path.exists():
+        return load_profile(profile or run, **(overrides or {}))
+    return checked(read_json(path) | (overrides or {}), f"{path} with {', '.join(overrides)}" if overrides else str(path))
 
 
 def open_run(run, profile):
@@ -131,15 +169,66 @@ def open_run(run, profile):
 
     The languages may differ from call to call: a run can be extended by another language.
     """
-    path, values = root() / run / "run.json", profile.model_dump()
+    path, values = run_dir(run) / "run.json", profile.model_dump()
     if path.exists():
-        old = read_json(path)["profile"]
-        changed = {k: (old.get(k), v) for k, v in values.items() if old.get(k) != v and k not in ("languages", "featured")}
+        old = checked(read_json(path), str(path)).model_dump()
+        changed = {k: (old[k], v) for k, v in values.items() if old[k] != v and k not in ("languages", "featured")}
         if changed:
             told = "; ".join(f"{k} was {a!r}, now {b!r}" for k, (a, b) in changed.items())
             raise InputError(f"run {run!r} was made with other settings ({told}); use another --run name, or remove it with: "
                              f"make clean RUN={run}")
         values["languages"] = old["languages"] + [c for c in values["languages"] if c not in old["languages"]]
+        values["featured"] = old["featured"]
         if values["languages"] == old["languages"]:
             return
-    write_json(path, {"run": run, "profile": values})
+    write_json(path, values)
+
+
+def remove_run(run):
+    """Delete a run and all its results. Raises InputError where there is none of that name."""
+    import shutil
+
+    if not run_dir(run).is_dir():
+        raise InputError(f"there is no run {run!r} in {root()}")
+    shutil.rmtree(run_dir(run))
+
+
+def notebooks_dir():
+    """Where the notebook sources are ($XINSTRUCT_NOTEBOOKS, or notebooks/)."""
+    return Path(os.environ.get("XINSTRUCT_NOTEBOOKS") or REPO / "notebooks").absolute()
+
+
+def read_notebook(name):
+    """A notebook source by name, as a dict. Raises InputError for an unknown one."""
+    path = notebooks_dir() / f"{name}.ipynb"
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in notebooks_dir().glob("*.ipynb")))
+        raise InputError(f"no notebook {name!r}: expected one of {known}")
+    return read_json(path)
+
+
+def declared(notebook):
+    """Names and defaults of the notebook's parameters cell. Raises InputError where they are no typed literals."""
+    cells = ["".join(c["source"]) for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
+    if len(cells) != 1:
+        raise InputError(f"expected one cell tagged 'parameters' in a notebook, but {len(cells)} came")
+    try:
+        return {n.target.id: ast.literal_eval(n.value) for n in ast.parse(cells[0]).body}
+    except (AttributeError, ValueError, TypeError, SyntaxError):
+        raise InputError('a parameters cell holds typed literals only, as `lang: str = "sw"  # ISO 639-1 code`') from None
+
+
+def parameters_of(name, profile, run, lang, iteration):
+    """The notebook's parameters with the profile's values. Raises InputError where the notebook wants what none has."""
+    names, values = declared(read_notebook(name)), profile.model_dump() | {"run": run, "lang": lang}
+    if ("iteration" in names) != (iteration is not None):
+        raise InputError(f"{name} {'needs' if 'iteration' in names else 'has no'} --iteration")
+    if iteration is not None and not 1 <= iteration <= profile.iterations:
+        raise InputError(f"{name}: expected a round from 1 to {profile.iterations} (the run's iterations), but {iteration} came")
+    if (lang == "all") != (names.get("lang", "all") == "all"):
+        raise InputError(f"{name} reads {'one language' if lang == 'all' else 'all languages of a run: --lang all'}")
+    unknown = [n for n in names if n not in values and n != "iteration"]
+    if unknown:
+        raise InputError(f"{name}: its parameters cell declares {', '.join(unknown)}, which no profile has; add it to "
+                         "xinstruct_utils.config.Profile")
+    return {n: (values | {"iteration": iteration})[n] for n in names}

@@ -1,13 +1,11 @@
-"""Generation and rating with transformers: `python -m xinstruct_utils.inference settings.json` (see `launch.run`).
+"""Generation and rating with transformers: run by `launch.run("inference", ...)` in a subprocess.
 
 Prompts are sorted by length inside a chunk and batched by a token budget; each chunk is one shard file, written
 atomically and seeded by its content, so that a killed run resumes to the same bytes. A rating is one token at a
 fixed position: it is read from one prefill pass as a softmax over the three rating tokens (paper 3.3).
 """
 
-import json
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -95,13 +93,15 @@ def likelihood(model, tokenizer, pairs, budget):
     return out
 
 
-def main(settings_path):
-    """Run the settings' task ("generate", "rate" or "likelihood") over the input's rows, shard by shard."""
+def main(s):
+    """Run the settings' task over the input's rows, shard by shard.
+
+    Tasks: "generate", "rate", "likelihood" (needs a completion in each row), "rate_by_generation" (the slow way, to compare).
+    """
     start = time.time()
-    s = json.loads(Path(settings_path).read_text(encoding="utf-8"))
     import torch
 
-    from . import artifacts
+    from . import artifacts, launch
     from .train import load
 
     torch.set_num_threads(s["threads"])
@@ -117,6 +117,8 @@ def main(settings_path):
         prompts = [r["prompt"] for r in chunk]
         if s["task"] == "rate":
             made = [dict(zip(("p0", "p1", "p2"), p, strict=True)) for p in rate(model, tokenizer, prompts, s["token_budget"])]
+        elif s["task"] == "rate_by_generation":
+            made = generate(model, tokenizer, prompts, s["token_budget"], 4)
         elif s["task"] == "likelihood":
             scores = likelihood(model, tokenizer, [(r["prompt"], r["completion"]) for r in chunk], s["token_budget"])
             made = [{"log_likelihood": x} for x in scores]
@@ -130,9 +132,4 @@ def main(settings_path):
         left = (time.time() - begun) * (len(pending) / finished - 1)
         print(f"{s['task']} shard {finished}/{len(pending)} ETA {left:.0f} s", flush=True)
     if rank == 0:
-        artifacts.write_json(Path(s["out"]) / "done.json",
-                             {"startup_s": round(startup, 2), "wall_s": round(time.time() - start, 2), "rows": len(rows)})
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
+        launch.finish_job(s["out"], s, startup, start, rows=len(rows), work_s=round(time.time() - begun, 3))

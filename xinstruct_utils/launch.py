@@ -1,14 +1,18 @@
 """Heavy work in a subprocess: shown, logged, resumable, and gone when the kernel goes (DESIGN rule 5)."""
 
+import ast
 import ctypes
+import importlib
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from .artifacts import digest, file_hash, read_json, write_json
+from .artifacts import REPO, InputError, digest, file_hash, read_json, write_bytes, write_json
 
 # Large tensors are freed and allocated at every step; without these, glibc gives the pages back to the kernel each
 # time (measured: a third of the training time on two cores).
@@ -17,87 +21,153 @@ QUIET = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "
          "DATASETS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
 
 
-def _die_with_parent():
-    """Runs in the child before exec: the kernel (Linux) kills it as soon as its parent dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
 
-def command(module, settings_path, processes=1):
-    """The command line of a heavy step; one process needs no launcher and saves its start-up."""
-    if processes == 1:
-        return [sys.executable, "-m", f"xinstruct_utils.{module}", str(settings_path)]
-    return [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", str(processes), "-m",
-            f"xinstruct_utils.{module}", str(settings_path)]
+def die_with_parent(parent=None):
+    """Have the operating system (Linux) kill this process as soon as its parent, of process id `parent`, is gone."""
+    if LIBC:
+        LIBC.prctl(1, signal.SIGKILL)            # PR_SET_PDEATHSIG
+        if parent and os.getppid() != parent:    # it went before the call
+            os._exit(1)
+
+
+# What heavy steps run in subprocesses, which no import statement shows.
+LAUNCHED = {"launch": ("train", "inference")}
+
+
+def used_modules(code):
+    """Files of the package that a piece of code uses, directly or through each other; the Atlas counts as a whole."""
+    package, found, todo = REPO / "xinstruct_utils", set(), [code]
+    while todo:
+        for node in ast.walk(ast.parse(todo.pop())):
+            names = []
+            if isinstance(node, ast.ImportFrom):
+                base = (node.module or "").removeprefix("xinstruct_utils").strip(".")
+                if node.level or (node.module or "").split(".")[0] == "xinstruct_utils":
+                    names = [base.split(".")[0]] if base else [a.name for a in node.names]
+            elif isinstance(node, ast.Import):
+                names = [a.name.split(".")[1] for a in node.names if a.name.startswith("xinstruct_utils.")]
+            for name in [m for n in names for m in (n, *LAUNCHED.get(n, ()))]:
+                files = [package / f"{name}.py"] if name != "atlas" else [
+                    *sorted((package / "atlas").glob("*.py")), *sorted((package / "atlas" / "texts").glob("*.yaml")),
+                    package / "atlas" / "base_model" / "MANIFEST.json"]
+                for file in files:
+                    if file.exists() and file not in found:
+                        found.add(file)
+                        if file.suffix == ".py":
+                            todo.append(file.read_text(encoding="utf-8"))
+    # How a step is started and shown as a page does not change what it computes.
+    return sorted(f for f in found if f.name not in ("launch.py", "book.py", "run.py"))
+
+
+def modules_digest(code):
+    """Digest of the package's source files that a piece of code uses."""
+    return digest({str(f.relative_to(REPO)): file_hash(f) for f in used_modules(code)})
+
+
+def command(settings_paths, processes=1):
+    """The command line of heavy jobs; one process needs no launcher and saves its start-up."""
+    starter = [] if processes == 1 else ["-m", "accelerate.commands.launch", "--num_processes", str(processes)]
+    return [sys.executable, *starter, "-m", "xinstruct_utils.launch", *map(str, settings_paths)]
 
 
 def key_of(module, settings):
-    """Digest of what a heavy step depends on: settings, contents of its input files and of its model."""
-    files = {k: file_hash(v) for k, v in settings.items()
-             if k in ("input", "model", "base_model") and isinstance(v, str) and Path(v).exists()}
-    return digest([module, {k: v for k, v in settings.items() if k not in ("out", "input", "model")}, files])
+    """Digest of what a heavy job depends on: its code, settings, contents of its input file and of its model.
+
+    A model that an earlier job of the same call will make is known by that job's own key.
+    """
+    files = {}
+    for name in {"input", "model", "base_model"} & set(settings):
+        path = Path(settings[name])
+        began = path.with_name(f".{path.name}.key")
+        if began.exists() or path.exists():
+            files[name] = began.read_text() if began.exists() else file_hash(path)
+    values = {k: v for k, v in settings.items() if k not in ("out", "input", "model")}
+    return digest([module, modules_digest(f"from xinstruct_utils import {module}"), values, files])
 
 
 def run(module, settings, out, processes=1):
-    """Run `python -m xinstruct_utils.<module>` on a settings file; results go to the folder `out`.
+    """Run one heavy job, `xinstruct_utils.<module>` with these settings, into the folder `out`; see `run_all`."""
+    return run_all([(module, settings, out)], processes)[0]
 
-    Shows settings and command, writes logs/<name>.log beside it, shows the log's last line while it runs.
-    A finished run with the same settings and inputs is not repeated. Returns {"wall_s", "startup_s", "peak_rss_mib"}.
-    Raises RuntimeError with the end of the log on failure.
+
+def run_all(jobs, processes=1):
+    """Run heavy jobs (module, settings, folder) one after the other in one subprocess, which starts up only once.
+
+    Shows settings and command, writes logs/<name>.log beside the first folder, shows the log's last line while it runs.
+    A finished job with the same settings and inputs is not repeated; a half-finished one goes on. Returns a list
+    of {"wall_s", "startup_s", "peak_rss_mib"}. Raises RuntimeError with the end of the log on failure, InputError
+    where bad input was the reason.
     """
-    import psutil
+    todo = []
+    for module, settings, out in jobs:
+        out, key = Path(out), key_of(module, settings)
+        began, done = out.with_name(f".{out.name}.key"), out / "done.json"
+        if done.exists() and read_json(done).get("key") == key:
+            began.touch()                        # still in use
+            print(f"{out.name}: already done")
+            continue
+        if out.exists() and not (began.exists() and began.read_text() == key):
+            shutil.rmtree(out)                   # left by other settings: shards of two kinds must not mix
+        out.mkdir(parents=True, exist_ok=True)
+        write_bytes(began, [key.encode()])
+        path = out.with_name(f"{out.name}.settings.json")
+        write_json(path, {"module": module, **settings, "out": str(out), "key": key})
+        print(f"{out.name}: {module},", ", ".join(f"{k}={v}" for k, v in settings.items() if k not in ("input", "model")))
+        todo.append(path)
+    if todo:
+        _watch(todo, processes)
+    return [read_json(Path(out) / "done.json")["cost"] for _, _, out in jobs]
 
-    out = Path(out)
-    key, done, began = key_of(module, settings), out / "done.json", out.with_name(f".{out.name}.key")
-    if done.exists() and read_json(done).get("key") == key:
-        print(f"{out.name}: already done")
-        return read_json(done)["cost"]
-    if out.exists() and not (began.exists() and began.read_text() == key):
-        import shutil
 
-        shutil.rmtree(out)                       # left by other settings: shards of two kinds must not mix
-    out.mkdir(parents=True, exist_ok=True)
-    began.write_text(key)
-    settings_path, log = out.with_name(f"{out.name}.settings.json"), out.parent / "logs" / f"{out.name}.log"
-    write_json(settings_path, settings | {"out": str(out)})
+def _watch(todo, processes):
+    """Run the subprocess, show its progress, and raise with the end of its log if it fails."""
+    home, line = todo[0].parent, command(todo, processes)
+    log = home / "logs" / todo[0].name.replace(".settings.json", ".log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    line = command(module, settings_path, processes)
-    print("settings:", ", ".join(f"{k}={v}" for k, v in settings.items() if k not in ("input", "model")))
-    print("$", " ".join(["python", *line[1:]]).replace(str(out.parent), "."))
-    start, peak = time.time(), 0
+    print("$", " ".join(["python", *line[1:]]).replace(str(home) + os.sep, ""))
+    threads = str(read_json(todo[0])["threads"])
     with open(log, "ab") as stream:
-        child = subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT, preexec_fn=_die_with_parent,
-                                 env=os.environ | MALLOC | QUIET | {"OMP_NUM_THREADS": str(settings["threads"])})
+        child = subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
+                                 env=os.environ | MALLOC | QUIET | {"OMP_NUM_THREADS": threads})
         try:
             while child.poll() is None:
-                peak = max(peak, _rss(psutil, child.pid))
                 _progress(log)
-                time.sleep(0.5)
+                time.sleep(0.25)
         finally:
             child.kill()
-    print("\r" + " " * 100, end="\r")
-    tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+            child.wait()
     if child.returncode:
-        raise RuntimeError(f"{module} failed with exit code {child.returncode}; the whole log is {log}; its end:\n" + "\n".join(tail))
-    made = read_json(done)
-    cost = {"wall_s": round(time.time() - start, 2), "startup_s": made.get("startup_s"), "peak_rss_mib": round(peak / 2**20)}
-    write_json(done, made | {"key": key, "cost": cost})
-    print(f"{out.name}: done in {cost['wall_s']:.1f} s")
-    return cost
-
-
-def _rss(psutil, pid):
-    """Resident bytes of a process and its children."""
-    try:
-        process = psutil.Process(pid)
-        return sum(p.memory_info().rss for p in [process, *process.children(recursive=True)])
-    except psutil.Error:
-        return 0
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+        if lines and lines[-1].startswith(said := "xinstruct_utils.artifacts.InputError: "):
+            raise InputError(lines[-1].removeprefix(said))
+        tail = "\n".join(lines)
+        raise RuntimeError(f"heavy job failed with exit code {child.returncode}; the whole log is {log}; its end:\n{tail}")
 
 
 def _progress(log):
-    """Show the log's last line in place, where someone is watching."""
-    if os.environ.get("XINSTRUCT_STEP"):
-        return                                   # headless: a page of the book needs no progress bars
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    print("\r" + (lines[-1] if lines else "starting")[:100].ljust(100), end="", flush=True)
+    """Show the log's last line in place, where someone is watching; a page of the book needs no progress bars."""
+    if not os.environ.get("XINSTRUCT_STEP"):
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        print("\r" + (lines[-1] if lines else "starting")[:100].ljust(100), end="", flush=True)
+
+
+def finish_job(out, settings, startup_s, begun, **facts):
+    """Called by a heavy job when all its files are written: its done.json, with what it cost."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024      # Linux: KiB
+    write_json(Path(out) / "done.json", {"key": settings.get("key"), **facts, "cost": {
+        "wall_s": round(time.time() - begun, 2), "startup_s": round(startup_s, 2), "peak_rss_mib": round(peak)}})
+
+
+def main(paths):
+    """In the subprocess: run each settings file's module."""
+    die_with_parent()                            # with several processes, the parent is a launcher that may be killed
+    for path in paths:
+        settings = read_json(path)
+        print(f"{settings['module']} -> {settings['out']}", flush=True)
+        importlib.import_module(f"xinstruct_utils.{settings['module']}").main(settings)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

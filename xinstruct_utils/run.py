@@ -1,120 +1,67 @@
 """The one verb: `python -m xinstruct_utils.run NOTEBOOK --run R --lang L [--iteration K] [-p key=value ...]`.
 
 Runs one notebook through papermill, with the profile's values for the parameters that it declares. A step whose manifest
-fits code, parameters and inputs is up to date; one that was begun with the same key resumes; one made by other
-code or parameters is an error, or is made anew with --force.
+fits code, parameters, inputs and outputs is up to date; one that was begun with the same ones resumes; one made by other
+code, parameters or inputs is an error, or is made anew with --force.
 """
 
 import argparse
-import ast
+import contextlib
 import fcntl
 import os
+import platform
 import shutil
+import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from unittest import mock
 
-from . import artifacts, config
-from .artifacts import REPO, InputError
+from . import artifacts, config, launch
+from .artifacts import REPO, InputError, read_json
+from .config import declared, notebooks_dir, parameters_of, read_notebook  # noqa: F401 (`declared` is used by book)
 
-
-def notebooks_dir():
-    """Where the notebook sources are ($XINSTRUCT_NOTEBOOKS, or notebooks/)."""
-    return Path(os.environ.get("XINSTRUCT_NOTEBOOKS") or REPO / "notebooks")
-
-
-def read_notebook(name):
-    """A notebook source by name. Raises InputError for an unknown one."""
-    import nbformat
-
-    path = notebooks_dir() / f"{name}.ipynb"
-    if not path.exists():
-        known = ", ".join(sorted(p.stem for p in notebooks_dir().glob("*.ipynb")))
-        raise InputError(f"no notebook {name!r}: expected one of {known}")
-    return nbformat.read(path, as_version=4)
+PINNED = ("torch", "transformers", "trl", "datasets", "accelerate", "sentence-transformers", "faiss-cpu", "papermill")
 
 
 def code_cells(notebook):
     """Sources of the code cells, in order: what a step depends on; prose does not count."""
-    return [c["source"] for c in notebook["cells"] if c["cell_type"] == "code"]
-
-
-def declared(notebook):
-    """Names and defaults of the notebook's parameters cell."""
-    cell = next(c["source"] for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", []))
-    return {n.target.id: ast.literal_eval(n.value) for n in ast.parse(cell).body if isinstance(n, ast.AnnAssign)}
-
-
-# What heavy steps run in subprocesses, which no import statement shows.
-LAUNCHED = {"launch": ("train", "inference")}
-
-
-def used_modules(cells):
-    """Files of the package that the cells use, directly or through each other; the Atlas counts as a whole."""
-    package = REPO / "xinstruct_utils"
-    found, todo = set(), ["\n".join(cells)]
-    while todo:
-        for node in ast.walk(ast.parse(todo.pop())):
-            names = []
-            if isinstance(node, ast.ImportFrom):
-                base = (node.module or "").removeprefix("xinstruct_utils").strip(".")
-                if node.level or (node.module or "").startswith("xinstruct_utils"):
-                    names = [base.split(".")[0]] if base else [a.name for a in node.names]
-            elif isinstance(node, ast.Import):
-                names = [a.name.split(".")[1] for a in node.names if a.name.startswith("xinstruct_utils.")]
-            for name in [m for n in names for m in (n, *LAUNCHED.get(n, ()))]:
-                files = [package / f"{name}.py"] if name != "atlas" else [
-                    *sorted((package / "atlas").glob("*.py")), *sorted((package / "atlas" / "texts").glob("*.yaml")),
-                    package / "atlas" / "base_model" / "MANIFEST.json"]
-                for file in files:
-                    if file.exists() and file not in found:
-                        found.add(file)
-                        if file.suffix == ".py":
-                            todo.append(file.read_text(encoding="utf-8"))
-    # Figures, the book and this verb do not change what a step computes.
-    return sorted(f for f in found if f.name not in ("plots.py", "book.py", "run.py"))
+    return ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
 
 
 def code_key(name):
     """Digest of a notebook's code cells and of the package modules they use."""
     cells = code_cells(read_notebook(name))
-    modules = {str(f.relative_to(REPO)): artifacts.file_hash(f) for f in used_modules(cells)}
-    return {"code_digest": artifacts.digest(cells), "modules_digest": artifacts.digest(modules)}
+    return {"code_digest": artifacts.digest(cells), "modules_digest": launch.modules_digest("\n".join(cells))}
 
 
-def parameters_of(name, profile, run, lang, iteration):
-    """The notebook's parameters with the profile's values. Raises InputError where the notebook wants what none has."""
-    names, values = declared(read_notebook(name)), profile.model_dump() | {"run": run, "lang": lang}
-    if ("iteration" in names) != (iteration is not None):
-        raise InputError(f"{name} {'needs' if 'iteration' in names else 'has no'} --iteration")
-    values |= {"iteration": iteration}
-    unknown = [n for n in names if n not in values]
-    if unknown:
-        raise InputError(f"{name}: its parameters cell declares {', '.join(unknown)}, which no profile has; add it to "
-                         "xinstruct_utils.config.Profile")
-    return {n: values[n] for n in names}
+def unchanged(folder, hashes, of=artifacts.file_hash):
+    """Do files (relative to `folder`) still have these hashes?"""
+    return all((folder / name).exists() and of(folder / name) == known for name, known in hashes.items())
 
 
-def up_to_date(manifest, key):
-    """Does a finished step fit its key, and are its inputs still the same files?"""
-    return all(manifest.get(k) == v for k, v in key.items()) and all(
-        (artifacts.root() / p).exists() and artifacts.file_hash(artifacts.root() / p) == h for p, h in manifest["inputs"].items())
+def up_to_date(home, key):
+    """Is a finished step still what its code, parameters and inputs would make?"""
+    if not (home / "manifest.json").exists() or not (home / "notebook.ipynb").exists():
+        return False
+    manifest = read_json(home / "manifest.json")
+    return (all(manifest.get(k) == v for k, v in key.items()) and unchanged(home, manifest["outputs"])
+            and unchanged(artifacts.root(), manifest["inputs"], artifacts.input_hash))
 
 
-def run_step(name, run, lang, iteration=None, profile=None, overrides=None, force=False):
-    """Run one step, or find it done. Returns its folder. Raises InputError, or RuntimeError if the notebook fails."""
-    overrides = overrides or {}
-    known = (artifacts.root() / run / "run.json").exists()
-    loaded = config.load_profile(profile, **overrides) if profile else (
-        config._checked(config.load_run(run).model_dump() | overrides, "the parameters") if known
-        else config.load_profile(run, **overrides))
-    if lang != "all":
-        from . import languages
+def run_step(name, run, lang, iteration=None, profile=None, overrides=None, force=False, begun=None):
+    """Run one step, or find it done. Returns its folder. Raises InputError, or RuntimeError if the notebook fails.
 
-        languages.get(lang)
-        if not known and lang not in loaded.languages:
-            loaded = loaded.model_copy(update={"languages": [lang], "featured": lang})
-    parameters = parameters_of(name, loaded, run, lang, iteration)
+    `begun` is the clock's time from which the step's wall time counts.
+    """
+    from . import languages
+
+    loaded, known = config.resolve(run, profile, overrides), (artifacts.run_dir(run) / "run.json").exists()
+    if lang != "all" and languages.get(lang) and lang not in loaded.languages:
+        alone = {"languages": [*loaded.languages, lang]} if known else {"languages": [lang], "featured": lang}
+        loaded = loaded.model_copy(update=alone)
+    key = {"parameters": parameters_of(name, loaded, run, lang, iteration)} | code_key(name)
     config.open_run(run, loaded)
     home = artifacts.step_dir(run, lang, name, iteration)
     home.mkdir(parents=True, exist_ok=True)
@@ -123,67 +70,133 @@ def run_step(name, run, lang, iteration=None, profile=None, overrides=None, forc
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"another process is working on {home}; wait for it") from None
-        _locked(name, run, lang, iteration, parameters, home, force)
+        facts = {"notebook": name, "run": run, "lang": lang, "iteration": iteration} | key
+        _locked(home, key, facts, force, begun or time.time())
     return home
 
 
-def _locked(name, run, lang, iteration, parameters, home, force):
-    key = code_key(name) | {"parameters": parameters}
-    manifest, started = home / "manifest.json", home / "started.json"
-    if manifest.exists() and up_to_date(artifacts.read_json(manifest), key):
+def _locked(home, key, facts, force, begun):
+    files = {home / n: home / f".kept.{n}" for n in ("notebook.ipynb", "manifest.json")}
+    for file, kept in files.items():               # Snakemake takes both away before it asks for a step
+        if kept.exists() and not file.exists():
+            os.link(kept, file)
+    if up_to_date(home, key):
+        os.utime(home / "manifest.json")           # newer than its inputs, for those who go by clocks
         print(f"up to date: {home}")
         return
-    if started.exists() and artifacts.read_json(started) != key:
-        changed = [k for k, v in artifacts.read_json(started).items() if key.get(k) != v]
-        if not force:
-            raise InputError(f"{home} was made by other {' and '.join(changed).replace('_digest', '')}; run again with --force "
-                             "to make this step anew, or use another --run name")
-        for path in home.iterdir():
-            if path.name != ".lock":
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-    manifest.unlink(missing_ok=True)
-    artifacts.write_json(started, key)
-    cost = execute(name, home, parameters)
-    facts = artifacts.read_json(home / "finish.json")
+    changed = _changed(home, key)
+    if changed and not force:
+        raise InputError(f"{home} was made by other {' and '.join(changed)}; run again with --force to make this step anew, or "
+                         "use another --run name")
+    if changed:
+        _clear(home)
+    for path in (home / "manifest.json", *files.values(), *home.rglob(".tmp-*")):
+        path.unlink(missing_ok=True)
+    artifacts.write_json(home / "started.json", key)
+    notebook = execute(facts["notebook"], home, key["parameters"])
     from . import prompts
 
-    artifacts.write_manifest(home, {"notebook": name, "run": run, "lang": lang, "iteration": iteration} | key | facts | cost
-                             | {"templates_digest": prompts.digest()})
-    print(f"done: {home} in {cost['wall_s']:.1f} s")
+    facts |= read_json(home / "finish.json") | _cost(home, notebook, begun) | {"templates_digest": prompts.digest()}
+    write_manifest(home, facts)
+    for file, kept in files.items():
+        os.link(file, kept)
+    print(f"done: {home} in {facts['wall_s']:.1f} s")
+
+
+def _changed(home, key):
+    """What of an earlier attempt's code, parameters or inputs is different now: a list of words."""
+    if not (home / "started.json").exists():
+        return []
+    started = read_json(home / "started.json")
+    words = [k.replace("_digest", "") for k in key if started.get(k) != key[k]]
+    inputs = read_json(home / "inputs.json") if (home / "inputs.json").exists() else {}
+    return words + ([] if unchanged(artifacts.root(), inputs, artifacts.input_hash) else ["inputs"])
+
+
+def _clear(folder):
+    """Empty a step's folder, except what `launch.run` made: it knows by itself whether that still fits."""
+    for path in folder.iterdir():
+        if path.name in (".lock", "logs") or path.name.endswith(".key") or (folder / f".{path.name}.key").exists():
+            continue
+        if not path.is_dir() or path.is_symlink():
+            path.unlink()
+        elif any(path.rglob(".*.key")):
+            _clear(path)
+        else:
+            shutil.rmtree(path)
 
 
 def execute(name, home, parameters):
-    """Execute the notebook with papermill into <step>/notebook.ipynb. Returns wall time, start-up and peak memory."""
-    import nbformat
+    """Execute the notebook with papermill into <step>/notebook.ipynb. Returns it; RuntimeError with its exception."""
+    sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema would compile a grammar of web addresses for a second
     import papermill
+
+    (home / "finish.json").unlink(missing_ok=True)
+    out = home / "notebook.ipynb"
+    # The kernel runs in a session of its own, so it must be told to go when this process is killed.
+    last_will = f"__import__('xinstruct_utils.launch').launch.die_with_parent({os.getpid()})"
+    with mock.patch.dict(os.environ, XINSTRUCT_STEP=str(home), XINSTRUCT_RUNS=str(artifacts.root()), PYTHONHASHSEED="0",
+                         OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"), JUPYTER_PREFER_ENV_PATH="1"):
+        try:
+            made = papermill.execute_notebook(
+                notebooks_dir() / f"{name}.ipynb", out, parameters, kernel_name="python3", cwd=str(REPO), progress_bar=False,
+                request_save_on_cell_execute=False, extra_arguments=[f"--IPKernelApp.exec_lines={last_will}"])
+        except papermill.PapermillExecutionError as error:
+            raise RuntimeError(f"the notebook with the failure is {out}\n{name} failed in cell {error.cell_index}: "
+                               f"{error.ename}: {error.evalue}") from None
+    if not (home / "finish.json").exists():
+        raise RuntimeError(f"{name} ended without step.finish(...), which belongs into its last cell")
+    return made
+
+
+def _cost(home, notebook, begun):
+    """Wall time (with what earlier attempts spent on heavy parts that are still used), start-up and peak memory."""
+    for left in (p for p in home.rglob(".*.key") if p.stat().st_mtime < begun):  # of other code, not used any more
+        shutil.rmtree(left.with_name(left.name[1:-4]), ignore_errors=True)
+        left.unlink()
+    heavy = {p: {"wall_s": 0, "startup_s": 0, "peak_rss_mib": 0} | read_json(p).get("cost", {}) for p in home.rglob("done.json")}
+    first = next(c for c in notebook["cells"] if c["cell_type"] == "code")["metadata"]["papermill"]["start_time"]
+    startup = datetime.fromisoformat(first).timestamp() - begun
+    earlier = sum(c["wall_s"] for p, c in heavy.items() if p.stat().st_mtime < begun)
+    own = artifacts.peak_rss() + read_json(home / "finish.json")["kernel_rss_mib"]
+    return {"wall_s": round(time.time() - begun + earlier, 2), "heavy_s": round(sum(c["wall_s"] for c in heavy.values()), 2),
+            "startup_s": round(startup + sum(c["startup_s"] or 0 for c in heavy.values()), 2),
+            "peak_rss_mib": round(own + max([c["peak_rss_mib"] for c in heavy.values()], default=0))}
+
+
+def _git(*words):
+    return subprocess.run(["git", *words], cwd=REPO, capture_output=True, text=True).stdout.strip()
+
+
+def environment():
+    """What made a step: versions, machine and commit (with "-dirty" where tracked files were changed since)."""
+    import re
+    from importlib.metadata import version
+
     import psutil
 
-    os.environ["XINSTRUCT_STEP"] = str(home)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    (home / "finish.json").unlink(missing_ok=True)
-    out, begun = home / "notebook.ipynb", time.time()
-    try:
-        made = papermill.execute_notebook(notebooks_dir() / f"{name}.ipynb", out, parameters=parameters, kernel_name="python3",
-                                          cwd=str(REPO), progress_bar=False, log_output=False, request_save_on_cell_execute=False)
-    except papermill.PapermillExecutionError as error:
-        text = f"{error.ename}: {error.evalue}"
-        raise RuntimeError(f"{name} failed in cell {error.cell_index}: {text}\nthe notebook with the failure is {out}") from None
-    costs, startup = _heavy_costs(home), 0.0
-    first = next((c for c in made["cells"] if c["cell_type"] == "code"), None)
-    if first:
-        from datetime import datetime
-
-        when = datetime.fromisoformat(first["metadata"]["papermill"]["start_time"]).timestamp()
-        startup = max(0.0, when - begun)
-    nbformat.write(made, out)
-    own = psutil.Process().memory_info().rss / 2**20
-    return {"wall_s": round(time.time() - begun, 2), "startup_s": round(startup + sum(c["startup_s"] or 0 for c in costs), 2),
-            "heavy_s": round(sum(c["wall_s"] for c in costs), 2),
-            "peak_rss_mib": round(own + max([c["peak_rss_mib"] for c in costs], default=0))}
+    commit, cpus = _git("rev-parse", "--quiet", "--verify", "HEAD"), Path("/proc/cpuinfo")
+    changed = commit and _git("status", "--porcelain", "--untracked-files=no")
+    models = re.findall(r"model name\s*:\s*(.+)", cpus.read_text()) if cpus.exists() else []
+    return {"versions": {"python": platform.python_version(), **{p: version(p) for p in PINNED}},
+            "git_commit": (commit + "-dirty" * bool(changed)) or None,
+            "machine": {"system": platform.platform(), "processor": models[0] if models else platform.machine(),
+                        "cores": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30, 1)}}
 
 
-def _heavy_costs(home):
-    return [artifacts.read_json(p).get("cost") or {"wall_s": 0, "startup_s": 0, "peak_rss_mib": 0} for p in home.rglob("done.json")]
+def write_manifest(home, facts):
+    """Write a step's manifest, the last of its files."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    artifacts.write_json(home / "manifest.json", facts | environment() | {"finished_at": now})
+
+
+def drop_stale(run):
+    """Remove a run's manifests that are not of today's code, so that these steps are made anew."""
+    for path in artifacts.run_dir(run).glob("*/[0-9]*/**/manifest.json"):
+        told = read_json(path)
+        with contextlib.suppress(InputError):      # a notebook that is gone
+            if any(told.get(k) != v for k, v in code_key(told["notebook"]).items()):
+                path.unlink()
 
 
 def main(argv=None):
@@ -198,14 +211,14 @@ def main(argv=None):
     parser.add_argument("-p", action="append", default=[], metavar="key=value", help="override a profile's value for this run")
     parser.add_argument("--force", action="store_true", help="make the step anew if it was made by other code or parameters")
     args = parser.parse_args(argv)
+    import psutil
+
     try:
-        run_step(args.notebook, args.run, args.lang, args.iteration, args.profile, config.parse_overrides(args.p), args.force)
-    except InputError as error:
+        run_step(args.notebook, args.run, args.lang, args.iteration, args.profile, config.parse_overrides(args.p), args.force,
+                 psutil.Process().create_time())
+    except (InputError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, InputError) else 1
     return 0
 
 

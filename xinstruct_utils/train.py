@@ -1,13 +1,11 @@
-"""Supervised fine-tuning with TRL: `python -m xinstruct_utils.train settings.json` (see `launch.run`).
+"""Supervised fine-tuning with TRL: run by `launch.run("train", ...)` in a subprocess.
 
 Reads rows {"prompt", "completion"}; the loss is on the completion and its EOS only; rows are packed without
 cross-contamination (position ids restart, attention stays inside a row). Rows over `max_tokens` are counted and
 dropped, never cut. Hyperparameters of the paper: Appendix A; a profile may set others.
 """
 
-import json
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -58,16 +56,15 @@ def train_config(s, out):
         deepspeed=s.get("deepspeed"))
 
 
-def main(settings_path):
-    """Train as the settings file says; `out` gets the model, the log and `done.json`, the last by rename."""
+def main(s):
+    """Train as the settings say; `out` gets the model, train.json and done.json, the last by rename."""
     start = time.time()
-    s = json.loads(Path(settings_path).read_text(encoding="utf-8"))
     import torch
     from datasets import Dataset, disable_progress_bars
     from transformers.trainer_utils import get_last_checkpoint
     from trl import SFTTrainer
 
-    from . import artifacts
+    from . import artifacts, launch
 
     torch.set_num_threads(s["threads"])
     disable_progress_bars()
@@ -88,10 +85,11 @@ def main(settings_path):
         losses = [round(h["loss"], 4) for h in trainer.state.log_history if "loss" in h]
         model.to(torch.bfloat16 if s["bf16"] else torch.float32).save_pretrained(out)
         tokenizer.save_pretrained(out)
-        tokens, labels = (sum(len(e["input_ids"]) for e in encoded), sum(x != -100 for e in encoded for x in e["labels"]))
+        tokens = sum(len(e["input_ids"]) for e in encoded)
+        labels = sum(x != -100 for e in encoded for x in e["labels"])
         artifacts.write_json(out / "train.json", dict(rows=len(rows), too_long=too_long, steps=trainer.state.global_step,
                                                       tokens=tokens, completion_tokens=labels, losses=losses))
-        artifacts.write_json(out / "done.json", {"startup_s": round(startup, 2), "wall_s": round(time.time() - start, 2)})
+        launch.finish_job(out, s, startup, start)
 
 
 def _progress(start):
@@ -107,7 +105,3 @@ def _progress(start):
                       flush=True)
 
     return Progress()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

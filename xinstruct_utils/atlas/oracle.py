@@ -122,3 +122,23 @@ def is_good(candidate, truth):
     """Is a candidate (id, instruction) a clean page with a right instruction? This is what the evaluator should find."""
     row = truth[candidate["id"]]
     return row["flaw"] == "clean" and instruction_verdict(candidate["instruction"], row) == "exact"
+
+
+def selection_quality(rated, kept, truth, key):
+    """What the paper could not measure: {random_precision, kept_precision, evaluator_auc, auc_clean, auc_exact}.
+
+    `auc_clean`: clean against flawed pages among right instructions; `auc_exact`: right against wrong instructions among
+    clean pages. AUC is absent where one side is empty.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    good = {c["id"]: is_good(c, truth) for c in rated}
+    clean = {c["id"]: truth[c["id"]]["flaw"] == "clean" for c in rated}
+    exact = {c["id"]: instruction_verdict(c["instruction"], truth[c["id"]]) == "exact" for c in rated}
+    out = {"random_precision": sum(good.values()) / len(good), "kept_precision": sum(good[c["id"]] for c in kept) / len(kept)}
+    for name, wanted, rows in (("evaluator_auc", good, rated), ("auc_clean", clean, [c for c in rated if exact[c["id"]]]),
+                               ("auc_exact", exact, [c for c in rated if clean[c["id"]]])):
+        sides = [wanted[c["id"]] for c in rows]
+        if len(set(sides)) == 2:
+            out[name] = float(roc_auc_score(sides, [key(c) for c in rows]))
+    return out

@@ -1,0 +1,65 @@
+"""Generation and rating with the packaged Atlas model."""
+
+import pytest
+import torch
+
+from xinstruct_utils import inference, prompts
+from xinstruct_utils.train import load
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    torch.set_num_threads(1)
+    model, tokenizer = load("atlas")
+    return model.eval(), tokenizer
+
+
+PROMPTS = [prompts.rating_request("What is the currency of Kenya?", "Sarafu ni Shilingi ya Kenya. " * k) for k in range(1, 9)]
+
+
+def test_batches_hold_every_prompt_once_within_the_budget():
+    lengths = [5, 90, 7, 30, 31, 8, 200]
+    made = inference.batches(lengths, 100)
+    assert sorted(i for b in made for i in b) == list(range(7))
+    assert all(len(b) == 1 or max(lengths[i] for i in b) * len(b) <= 100 for b in made)
+
+
+def test_one_pass_rating_equals_rating_by_generation(atlas):
+    model, tokenizer = atlas
+    three = prompts.rating_tokens(tokenizer)
+    made = inference.rate(model, tokenizer, PROMPTS, 512)
+    for prompt, p in zip(PROMPTS, made, strict=True):
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompts.token_ids(tokenizer, prompt)[0]])).logits[0, -1, three]
+        assert torch.allclose(torch.tensor(p), logits.softmax(-1), atol=2e-4)
+        assert abs(sum(p) - 1) < 1e-4
+
+
+def test_the_batch_a_prompt_is_in_does_not_change_its_rating(atlas):
+    together, alone = (inference.rate(*atlas, PROMPTS, budget) for budget in (4096, 1))
+    assert all(abs(a - b) < 1e-3 for p, q in zip(together, alone, strict=True) for a, b in zip(p, q, strict=True))
+
+
+def test_greedy_generation_does_not_depend_on_the_batch(atlas):
+    asked = [prompts.response_request(f"Name the currency of {c}.", "sw") for c in ("Kenya", "Japan", "the Solomon Islands")]
+    assert inference.generate(*atlas, asked, 4096, 12) == inference.generate(*atlas, asked, 1, 12)
+
+
+def test_finish_reason_tells_stop_from_the_cap(atlas):
+    made = inference.generate(*atlas, ["Kenya"], 100, 2)
+    assert made[0]["finish_reason"] == "length" and made[0]["tokens"] == 2
+
+
+def test_sampling_is_repeatable_by_seed(atlas):
+    one, two, other = (inference.generate(*atlas, ["Kenya ni"], 200, 16, 1.0, 0.9, seed) for seed in (1, 1, 2))
+    assert one == two != other
+
+
+def test_likelihood_is_the_mean_over_completion_tokens(atlas):
+    model, tokenizer = atlas
+    prompt, completion = "Nchi: ", "Kenya na Japani"
+    ids, n = prompts.token_ids(tokenizer, prompt, completion)
+    with torch.inference_mode():
+        scores = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1).gather(-1, torch.tensor(ids[1:])[:, None])[:, 0]
+    got = inference.likelihood(model, tokenizer, [(prompt, completion), ("a b c d e f", "g")], 512)[0]
+    assert abs(got - scores[n - 1:].mean().item()) < 1e-3

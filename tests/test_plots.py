@@ -1,0 +1,81 @@
+"""Figures: each draws what it is given, leaves gaps for what is missing, and is the same for the same data."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from xinstruct_utils import plots
+
+WIN = {"win": 0.5, "tie": 0.25, "lose": 0.25, "unparsed": 0.0, "n": 8}
+FULL = {
+    "lengths": ({"instruction": [10, 20, 30], "output": [100, 900, 0]},),
+    "census": ({"kept": 90, "too_short": 3, "duplicate": 0},),
+    "loss": ([3.0, 2.0, 1.5], "generator"),
+    "cluster_map": (np.eye(12, 5, dtype="float32"), [0, 1, 2] * 4, "pca", 0),
+    "rounds": ({"sw": {1: {"evaluator_auc": 0.8, "kept_precision": 0.6, "random_precision": 0.4}, 2: {"kept_precision": 0.7}}},),
+    "ratings_histogram": ([{"p0": 0.1, "p1": 0.2, "p2": 0.7}, {"p0": 0.6, "p1": 0.3, "p2": 0.1}],),
+    "wins": ([{"label": "refined vs seed", **WIN}, {"label": "other", **WIN, "win": 0.25, "unparsed": 0.25}],),
+    "steps": ([{"notebook": "01_seed_data", "wall_s": 9.0, "startup_s": 3.0},
+               {"notebook": "02_corpus", "wall_s": 4.0, "startup_s": None}],),
+}
+EMPTY = {"lengths": ({},), "census": ({},), "loss": ([], "generator"), "cluster_map": (np.zeros((0, 5)), []), "rounds": ({},),
+         "ratings_histogram": ([],), "wins": ([],), "steps": ([],)}
+
+
+def texts(image):
+    """All words of a figure."""
+    from matplotlib.text import Text
+
+    return " | ".join(t.get_text() for t in image.figure.findobj(Text) if t.get_text())
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_figure_is_a_wide_png_without_warnings_and_the_same_each_time(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first, again = (getattr(plots, name)(*FULL[name]) for _ in "ab")
+    assert first.data[:8] == b"\x89PNG\r\n\x1a\n" and first.data == again.data
+    assert first.figure.get_size_inches()[0] == plots.WIDTH
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_a_figure_without_data_says_so(name):
+    assert "This run has no" in texts(getattr(plots, name)(*EMPTY[name]))
+
+
+def test_every_figure_is_tested():
+    made = {name for name, f in vars(plots).items() if callable(f) and hasattr(f, "__wrapped__") and not name.startswith("_")}
+    assert made == set(FULL) == set(EMPTY)
+
+
+def test_what_was_not_measured_is_a_gap_and_not_a_zero():
+    left = plots.rounds(*FULL["rounds"]).figure.axes[0].lines[0].get_ydata()
+    assert left[0] == 0.8 and np.isnan(left[1])
+
+
+def test_win_bars_carry_counts_and_n():
+    words = texts(plots.wins(*FULL["wins"]))
+    assert "n = 8" in words and "unparsed" in words and words.startswith("4 | 2 | 2")
+
+
+def test_steps_keep_start_up_apart():
+    work, start = plots.steps(*FULL["steps"]).figure.axes[0].containers
+    assert [bar.get_width() for bar in work] == [6.0, 4.0] and [bar.get_width() for bar in start] == [3.0, 0.0]
+
+
+def test_hostile_names_are_drawn_and_not_run():
+    assert "$\\frac$" in texts(plots.wins([{"label": "$\\frac$ <script>", **WIN}]))  # mathtext would raise on it
+
+
+def test_series_differ_without_colour():
+    languages = {code: {1: {"kept_precision": 0.5}} for code in ("sw", "fi", "ur", "ta")}
+    lines = plots.rounds(languages).figure.axes[1].lines[:4]
+    assert len({line.get_marker() for line in lines}) == 4 and len({line.get_linestyle() for line in lines}) >= 3
+
+
+def test_importing_plots_does_not_load_matplotlib():
+    code = "import sys, xinstruct_utils.plots; sys.exit('matplotlib' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

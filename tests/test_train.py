@@ -1,0 +1,66 @@
+"""Training in a real subprocess: packing keeps rows apart, EOS is learned."""
+
+import json
+
+import pytest
+import torch
+
+from xinstruct_utils import artifacts, launch
+from xinstruct_utils.train import encode, load
+
+SETTINGS = dict(base_model="atlas", epochs=2, learning_rate=1e-3, batch_tokens=512, max_tokens=256, bf16=False, seed=0, threads=1)
+ROWS = [{"prompt": f"Nchi {k}:", "completion": f"Mji wa {k} ni Nairobi"} for k in range(24)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    home = tmp_path_factory.mktemp("train")
+    artifacts.write_jsonl(home / "rows.jsonl", ROWS)
+    launch.run("train", SETTINGS | {"input": str(home / "rows.jsonl")}, home / "model")
+    return home
+
+
+def test_training_lowers_the_loss_and_reports_its_cost(trained):
+    log, done = (json.loads((trained / "model" / f).read_text()) for f in ("train.json", "done.json"))
+    assert log["rows"] == 24 and log["too_long"] == 0 and done["cost"]["wall_s"] > 0
+    assert (trained / "model" / "model.safetensors").exists() and not list((trained / "model").glob("*.bin"))
+
+
+def test_the_model_learned_to_stop(trained):
+    from xinstruct_utils.inference import generate
+
+    model, tokenizer = load(str(trained / "model"))
+    made = generate(model.eval(), tokenizer, [r["prompt"] for r in ROWS], 1000, 40)
+    assert sum(m["finish_reason"] == "stop" for m in made) >= 20
+
+
+def test_a_finished_job_is_not_run_again(trained, capsys):
+    before = (trained / "model" / "model.safetensors").stat().st_mtime_ns
+    launch.run("train", SETTINGS | {"input": str(trained / "rows.jsonl")}, trained / "model")
+    assert "already done" in capsys.readouterr().out
+    assert (trained / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_packed_rows_have_the_loss_of_separate_rows():
+    """Rows that share a packed sequence must not see each other (TRL issue 3910 measured what it costs if they do)."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer = load("atlas")
+    encoded, _ = encode(ROWS[:8], tokenizer, 256)
+    losses = []
+    for packing in (True, False):
+        config = SFTConfig(output_dir="/tmp/xinstruct-pack-test", packing=packing, packing_strategy="bfd", max_length=256,
+                           per_device_train_batch_size=1 if packing else 8, report_to="none", use_cpu=True, bf16=False, disable_tqdm=True)
+        trainer = SFTTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(encoded))
+        batch = next(iter(trainer.get_train_dataloader()))
+        with torch.no_grad():
+            losses.append(trainer.compute_loss(model.eval(), batch).item())
+    assert abs(losses[0] - losses[1]) < 1e-4
+
+
+def test_a_failing_job_shows_the_end_of_its_log(tmp_path):
+    artifacts.write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    with pytest.raises(RuntimeError, match="the whole log is"):
+        launch.run("train", SETTINGS | {"input": str(tmp_path / "rows.jsonl"), "base_model": "/nowhere"}, tmp_path / "model")
+    assert not (tmp_path / "model" / "done.json").exists()
