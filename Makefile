@@ -1,66 +1,73 @@
 # make help lists the targets. VENV= or PYTHON= use an existing environment instead of .venv.
 VENV ?= .venv
 PYTHON ?= $(VENV)/bin/python
-CORES ?= $(shell nproc)
+# nproc would answer OMP_NUM_THREADS where that is set.
+CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 # Heavy steps (training, inference) at a time; each uses `threads` of the profile, one by default.
 HEAVY ?= $(CORES)
-RUN ?= $(PROFILE)
 PROFILE ?= atlas
+RUN ?= $(PROFILE)
 LANGS ?=
 SET ?=
-STAMP = $(VENV)/.installed
-SNAKE = $(PYTHON) -m snakemake --cores $(CORES) --resources heavy=$(HEAVY) --nolock --rerun-incomplete --quiet rules \
-	--config profile=$(PROFILE) run=$(RUN) langs="$(LANGS)" set="$(SET)"
+STAMP = $(VENV)/.xinstruct-installed
+# No lock and no question about unfinished steps: a run that was killed goes on with the same command.
+SNAKE = $(PYTHON) -m snakemake --cores $(CORES) --resources heavy=$(HEAVY) --nolock --rerun-incomplete --keep-going
+CONFIG = --config profile='$(PROFILE)' run='$(RUN)' langs='$(LANGS)' set='$(SET)'
 export OMP_NUM_THREADS ?= 1
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help book test lab smoke run plan publish bench lint clean atlas-base install
+.PHONY: help install book test lab smoke run plan publish bench lint clean atlas-base
+
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
-# A given PYTHON is used as it is; otherwise .venv is made and filled once, and again when the pins change.
-ifeq ($(PYTHON),$(VENV)/bin/python)
+# .venv is made and filled once, and filled again when pyproject.toml changes. An environment that was there before is
+# used as it is: one given with PYTHON=, or with VENV= unless it was made here.
+OURS := $(if $(filter file,$(origin VENV)),yes,$(if $(wildcard $(VENV)/bin/python),$(wildcard $(STAMP)),yes))
+ifeq ($(origin PYTHON)$(if $(OURS),-ours),file-ours)
 install: $(STAMP)
 $(STAMP): pyproject.toml
-	test -x $(VENV)/bin/python || python3 -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet -e ".[dev]"
+	test -x $(VENV)/bin/python || $$(command -v python3.11 || command -v python3) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch $(STAMP)
 else
 install:
 endif
 
 book: install  ## run the whole method in the Atlas and render the book
-	$(SNAKE)
+	$(SNAKE) --quiet rules host reason $(CONFIG)
 	$(PYTHON) -m xinstruct_utils.book $(RUN)
 
 test: install  ## run the tests
 	$(PYTHON) -m pytest
 
 lab: install  ## JupyterLab on the notebooks
-	$(PYTHON) -m ipykernel install --sys-prefix --name python3 >/dev/null
-	$(PYTHON) -m jupyter lab --notebook-dir=. notebooks/01_seed_data.ipynb
+	$(PYTHON) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/01_seed_data.ipynb
 
+smoke: PROFILE = smoke
 smoke: install  ## the whole pipeline, one language, smallest sizes
-	$(MAKE) --no-print-directory run PROFILE=smoke RUN=smoke PYTHON=$(PYTHON)
+	$(SNAKE) --quiet rules host reason $(CONFIG)
 
-run: install  ## a batch: PROFILE= RUN= LANGS= SET="key=value ..."
-	$(SNAKE)
+run: install  ## run a profile: PROFILE= RUN= LANGS= SET="key=value ..."
+	$(SNAKE) --quiet rules host reason $(CONFIG)
 
-plan: install  ## what `make run` would do, with the same variables
-	$(SNAKE) --dry-run
+plan: install  ## what `make run` would do and why, with the same variables
+	@$(SNAKE) --dry-run --quiet host $(CONFIG) | awk '/^    output: /{step=$$2} \
+		/^    reason: /{sub(/^ +reason: /, ""); print step ": " $$0; n++} /^error:/{print} END{print n+0 " steps to run"}'
 
 publish: install  ## refresh the committed executed notebooks: RUN=
 	$(PYTHON) -m xinstruct_utils.book publish $(RUN)
 
 bench: install  ## measure the hot paths, each beside the obvious alternative
-	for script in benchmarks/*.py; do $(PYTHON) $$script; done
+	set -e; for script in $(wildcard benchmarks/*.py); do $(PYTHON) $$script; done
 
 lint: install  ## ruff on package, tests and notebooks; notebook hygiene
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m pytest -q tests/test_notebooks_style.py
 
-clean:  ## remove one run: RUN= (no run is ever removed without its name)
+clean: install  ## remove one run: RUN= (no run is ever removed without its name)
 	@test "$(origin RUN)" = "command line" || { echo 'error: name the run to remove: make clean RUN=...' >&2; exit 2; }
-	rm -rf -- "papermill_runs/$(RUN)"
+	$(PYTHON) -m xinstruct_utils.config remove '$(RUN)'
 
 atlas-base: install  ## retrain the Atlas base model (about 20 minutes on two cores)
 	$(PYTHON) -m xinstruct_utils.atlas.base

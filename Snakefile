@@ -13,8 +13,9 @@ try:
     if config.get("langs"):
         chosen |= settings.parse_overrides([f"languages={config['langs']}"])
     P = settings.resolve(RUN, config.get("profile") or None, chosen)
-    if not workflow.dryrun:
-        settings.open_run(RUN, P)              # a run made with other settings is refused before anything runs
+    planning = {"-n", "--dry-run", "--dryrun"} & set(sys.argv)
+    settings.open_run(RUN, P, note=not planning)  # a run made with other settings is refused before anything runs
+    if not planning:
         verb.drop_stale(RUN)
 except artifacts.InputError as error:
     sys.exit(f"error: {error}")

@@ -12,17 +12,16 @@ from xinstruct_utils import plots
 WIN = {"win": 0.5, "tie": 0.25, "lose": 0.25, "unparsed": 0.0, "n": 8}
 FULL = {
     "lengths": ({"instruction": [10, 20, 30], "output": [100, 900, 0]},),
-    "census": ({"kept": 90, "too_short": 3, "duplicate": 0},),
-    "loss": ([3.0, 2.0, 1.5], "generator"),
-    "cluster_map": (np.eye(12, 5, dtype="float32"), [0, 1, 2] * 4, "pca", 0),
-    "rounds": ({"sw": {1: {"evaluator_auc": 0.8, "kept_precision": 0.6, "random_precision": 0.4}, 2: {"kept_precision": 0.7}}},),
+    "census": ({"too_short": 3, "duplicate": 0}, 90),
+    "cluster_map": (np.eye(12, 5, dtype="float32"), [0, 1, 2] * 4, [True, False] * 6),
+    "rounds": ({"sw": [0.8, None]}, {"sw": [0.6, 0.7], "ur": [0.5]}, {"sw": 0.4, "ur": None}),
     "ratings_histogram": ([{"p0": 0.1, "p1": 0.2, "p2": 0.7}, {"p0": 0.6, "p1": 0.3, "p2": 0.1}],),
-    "wins": ([{"label": "refined vs seed", **WIN}, {"label": "other", **WIN, "win": 0.25, "unparsed": 0.25}],),
+    "wins": ({"refined vs seed": WIN, "other": {"win": 2, "tie": 2, "lose": 2, "unparsed": 2}},),
     "steps": ([{"notebook": "01_seed_data", "wall_s": 9.0, "startup_s": 3.0},
                {"notebook": "02_corpus", "wall_s": 4.0, "startup_s": None}],),
 }
-EMPTY = {"lengths": ({},), "census": ({},), "loss": ([], "generator"), "cluster_map": (np.zeros((0, 5)), []), "rounds": ({},),
-         "ratings_histogram": ([],), "wins": ([],), "steps": ([],)}
+EMPTY = {"lengths": ({},), "census": ({},), "cluster_map": (np.zeros((0, 5)), []), "rounds": ({}, {}),
+         "ratings_histogram": ([],), "wins": ({},), "steps": ([],)}
 
 
 def texts(image):
@@ -67,12 +66,12 @@ def test_steps_keep_start_up_apart():
 
 
 def test_hostile_names_are_drawn_and_not_run():
-    assert "$\\frac$" in texts(plots.wins([{"label": "$\\frac$ <script>", **WIN}]))  # mathtext would raise on it
+    assert "$\\frac$" in texts(plots.wins({"$\\frac$ <script>": WIN}))  # mathtext would raise on it
 
 
 def test_series_differ_without_colour():
-    languages = {code: {1: {"kept_precision": 0.5}} for code in ("sw", "fi", "ur", "ta")}
-    lines = plots.rounds(languages).figure.axes[1].lines[:4]
+    languages = {code: [0.5] for code in ("sw", "fi", "ur", "ta")}
+    lines = plots.rounds({}, languages).figure.axes[1].lines[:4]
     assert len({line.get_marker() for line in lines}) == 4 and len({line.get_linestyle() for line in lines}) >= 3
 
 

@@ -158,12 +158,12 @@ def claim(run, profile, out):
     """Markdown of the intro's figure, and out/claim.png: wins and losses of the refined model in every language."""
     from . import plots
 
-    rows = []
+    rows = {}
     for lang in profile.languages:
         path = step_dir(run, lang, "09_judge_evaluation") / "measures.json"
         for name, shares in (read_json(path) if path.exists() else {}).items():
             if name in ("refined_vs_seed", "refined_vs_unrefined"):
-                rows.append({"label": f"{languages.get(lang).name}, {name.replace('_', ' ')}", **shares})
+                rows[f"{languages.get(lang).name}, {name.replace('_', ' ')}"] = shares
     (out / "claim.png").write_bytes(plots.wins(rows).data)
     return _fill("claim")
 

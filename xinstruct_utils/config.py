@@ -3,6 +3,7 @@
 import ast
 import difflib
 import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -164,7 +165,7 @@ def resolve(run, profile=None, overrides=None):
     return checked(read_json(path) | (overrides or {}), f"{path} with {', '.join(overrides)}" if overrides else str(path))
 
 
-def open_run(run, profile):
+def open_run(run, profile, note=True):
     """Note the profile of a run at its first step; later steps must have the same. Raises InputError.
 
     The languages may differ from call to call: a run can be extended by another language.
@@ -181,7 +182,8 @@ def open_run(run, profile):
         values["featured"] = old["featured"]
         if values["languages"] == old["languages"]:
             return
-    write_json(path, values)
+    if note:
+        write_json(path, values)
 
 
 def remove_run(run):
@@ -191,6 +193,7 @@ def remove_run(run):
     if not run_dir(run).is_dir():
         raise InputError(f"there is no run {run!r} in {root()}")
     shutil.rmtree(run_dir(run))
+    print(f"removed: {run_dir(run)}")
 
 
 def notebooks_dir():
@@ -232,3 +235,11 @@ def parameters_of(name, profile, run, lang, iteration):
         raise InputError(f"{name}: its parameters cell declares {', '.join(unknown)}, which no profile has; add it to "
                          "xinstruct_utils.config.Profile")
     return {n: (values | {"iteration": iteration})[n] for n in names}
+
+
+if __name__ == "__main__":  # python -m xinstruct_utils.config remove RUN
+    try:
+        {"remove": remove_run}[sys.argv[1]](sys.argv[2])
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -13,7 +13,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1)), (0, (1, 2)))
 INK, GREY, PALE = "#222222", "#6B6B6B", "#DDDDDD"
-OUTCOMES = {"win": (COLOURS[0], "w", ""), "tie": (PALE, INK, ""), "lose": (COLOURS[4], INK, "///"), "unparsed": ("w", INK, "xx")}
+OUTCOMES = {"win": (COLOURS[0], "white", None), "tie": (PALE, INK, None), "lose": (COLOURS[4], INK, "///"),
+            "unparsed": ("white", INK, "xxx")}  # fill, ink, hatch
 WIDTH = 7.0  # inches: the width of the book's text column
 FONTS = ("DejaVu Sans", *(f"Noto Sans {s}" for s in ("Arabic", "Bengali", "Devanagari", "Tamil", "Thai")))
 STYLE = {
@@ -88,25 +89,14 @@ def lengths(groups, unit="characters"):
     for k, (name, values) in enumerate((n, v) for n, v in groups.items() if v):
         look, middle = {"color": COLOURS[k % 7], "linestyle": DASHES[k % 7]}, values[len(values) // 2]
         axis.hist(values, edges, histtype="stepfilled", color=COLOURS[k % 7], alpha=0.18)
-        axis.hist(values, edges, histtype="step", label=f"{name} (n = {len(values):,}, median {middle:,})", **look)
+        label = f"{name} (n = {len(values):,}, median {middle:,})"
+        axis.hist(values, edges, histtype="step", label=label, **look)
         axis.axvline(middle, linewidth=1, **look)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axis.xaxis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if high - low < 1 else "")
     axis.set(xlabel=f"length in {unit} (logarithmic)", ylabel="texts")
     figure.legend(loc="outside upper left", ncols=2)
-    return figure
-
-
-@_figure
-def loss(losses, name):
-    """Training loss over optimiser steps, per completion token (paper, appendix A); losses: floats in order."""
-    if not losses:
-        return _nothing("training loss")
-    figure, axis = _axes(2.2)
-    axis.plot(range(1, len(losses) + 1), losses, color=COLOURS[0], marker="o" if len(losses) < 3 else None)
-    axis.set(xlabel="logged step", ylabel="loss (nats per token)", title=name, ylim=(0, None))
-    axis.grid(axis="y")
     return figure
 
 
@@ -137,52 +127,58 @@ def project(vectors, method="pca", seed=0):
 
 
 @_figure
-def cluster_map(vectors, labels, method="pca", seed=0, sample=1500):
-    """Map of instruction embeddings: a dot for each, a number on each cluster (paper 3.4).
+def cluster_map(vectors, labels, picked=None, method="pca", seed=0, sample=1500):
+    """Map of instruction embeddings: a dot for each candidate, a number on each cluster (paper 3.4).
 
-    vectors: (n, d); labels: n cluster numbers; method: see `project`. Of more than `sample` a seeded sample is drawn.
+    vectors: (n, d); labels: n cluster numbers; picked: n booleans, true for what went into the final data (the rest
+    is hollow); method: see `project`. Of more than `sample` a seeded sample is drawn.
     """
     import numpy as np
 
     vectors, labels = np.asarray(vectors, "float32"), np.asarray(labels)
     if not len(labels):
         return _nothing("instructions")
+    picked = np.ones(len(labels), bool) if picked is None else np.asarray(picked, bool)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:sample])
-    points, labels = project(vectors[chosen], method, seed), labels[chosen]
-    numbers = sorted(set(labels.tolist()))
+    points, labels, picked = project(vectors[chosen], method, seed), labels[chosen], picked[chosen]
+    inks, numbers = np.array([COLOURS[k % 6] for k in labels]), sorted(set(labels.tolist()))
     figure, axis = _axes(4.4)
-    axis.scatter(*points.T, s=11, lw=0, c=[COLOURS[k % 6] for k in labels], alpha=0.8)
+    axis.scatter(*points[~picked].T, s=10, lw=0.6, facecolors="none", edgecolors=inks[~picked], alpha=0.5)
+    axis.scatter(*points[picked].T, s=10, lw=0, c=inks[picked], alpha=0.85)
     box = {"pad": 0.8, "fc": "white", "ec": "none", "alpha": 0.7}
     for k in numbers if len(numbers) <= 60 else ():  # more would hide the map
         axis.text(*np.median(points[labels == k], axis=0), k, ha="center", va="center", fontsize=7, bbox=box)
-    axis.set_title(f"{len(labels):,} instructions in {len(numbers)} clusters ({method})")
+    axis.set_title(f"{len(numbers)} clusters, {len(labels):,} instructions, {picked.sum():,} (filled) picked")
     axis.set_axis_off()
     return figure
 
 
 @_figure
-def rounds(measured):
-    """The evaluator over the rounds, a line for each language: its AUC, and the precision of what it keeps (paper 3.3).
+def rounds(auc, precision, random=None):
+    """The evaluator over the rounds, a line for each language: AUC, and precision of the kept (paper 3.3).
 
-    measured: {language: {round: {"evaluator_auc", "kept_precision", "random_precision"}}}, values in [0, 1] or absent.
+    auc, precision: {language: [value of round 1, 2, ...]}, each in [0, 1] or None; random: {language: share
+    of good ones among all candidates}, a thin line in the second panel. Notebooks 12 and 13.
     """
-    panels = {"evaluator_auc": "Evaluator: AUC, good against bad", "kept_precision": "Kept candidates: share that is good"}
-    if not any(name in m for by_round in measured.values() for m in by_round.values() for name in panels):
+    languages, random = list({**auc, **precision}), random or {}
+    if not any(v is not None for s in (*auc.values(), *precision.values()) for v in s or []):
         return _nothing("measured rounds")
-    (figure, axes), last = _axes(2.8, 2), max(k for by_round in measured.values() for k in by_round)
-    for axis, (name, title) in zip(axes, panels.items(), strict=True):
-        for n, (language, by_round) in enumerate(measured.items()):
-            values = [m.get(name, math.nan) for m in by_round.values()]
-            look, label = {"color": COLOURS[n % 7], "ls": DASHES[n % 7]}, language if axis is axes[0] else None
-            axis.plot(list(by_round), values, marker=MARKERS[n % 7], label=label, **look)
-            chance = [m["random_precision"] for m in by_round.values() if "random_precision" in m]
-            if axis is axes[1] and chance:
-                axis.axhline(sum(chance) / len(chance), lw=0.9, **look)
+    figure, axes = _axes(2.8, 2)
+    titles = ("Evaluator: AUC, good against bad", "Kept candidates: share that is good")
+    for axis, series, title in zip(axes, (auc, precision), titles, strict=True):
+        for k, language in enumerate(languages):
+            values = [math.nan if v is None else v for v in series.get(language) or []]
+            look, name = {"color": COLOURS[k % 7], "ls": DASHES[k % 7]}, None if axis is axes[1] else language
+            axis.plot(range(1, len(values) + 1), values, marker=MARKERS[k % 7], label=name, **look)
+            if axis is axes[1] and random.get(language) is not None:
+                axis.axhline(random[language], lw=0.9, **look)
+        last = max([1, *(len(v or []) for v in series.values())])
         axis.set(title=title, xlabel="round", ylim=(0, 1.02), xlim=(0.7, last + 0.3))
         axis.set_xticks(range(1, last + 1))
         axis.grid(axis="y")
     axes[0].axhline(0.5, color=GREY, lw=0.9, ls=":")
-    axes[1].plot([], [], color=GREY, lw=0.9, label="without marks: a random choice")
+    if random:
+        axes[1].plot([], [], color=GREY, lw=0.9, label="without marks: all candidates")
     figure.legend(loc="outside lower center", ncols=6)
     return figure
 
@@ -205,9 +201,10 @@ def ratings_histogram(probabilities):
 def wins(results):
     """Stacked bars of wins, ties, losses by the paper's win rule (5.2), a row for each comparison, with n.
 
-    results: rows {"label", "win", "tie", "lose", "unparsed", "n"}, shares of the n prompts (`judge.rates`).
+    results: {name: {"win", "tie", "lose", "unparsed"}}: numbers of prompts, or shares with "n" (`judge.rates`).
     """
-    table = {row["label"]: [round(row["n"] * (row.get(o) or 0)) for o in OUTCOMES] for row in results if row["n"]}
+    table = {name: [round((r.get(o) or 0) * r.get("n", 1)) for o in OUTCOMES] for name, r in results.items()}
+    table = {name: row for name, row in table.items() if any(row)}
     if not table:
         return _nothing("comparisons")
     figure, axis = _axes(0.95 + 0.36 * len(table))
@@ -215,7 +212,7 @@ def wins(results):
     for k, (outcome, (colour, ink, hatch)) in enumerate(OUTCOMES.items()):
         if any(row[k] for row in table.values()):
             shares, look = [row[k] / sum(row) for row in table.values()], {"color": colour, "hatch": hatch}
-            look["edgecolor"] = GREY if hatch == "xx" else "white"
+            look["edgecolor"] = GREY if hatch == "xxx" else "white"
             drawn = axis.barh(list(table), shares, 0.72, left, label=outcome, **look)
             words = [f"{row[k]:,}" if row[k] / sum(row) > 0.05 else "" for row in table.values()]
             box = {"facecolor": colour, "edgecolor": "none", "pad": 1} if hatch else None

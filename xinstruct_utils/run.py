@@ -63,6 +63,8 @@ def run_step(name, run, lang, iteration=None, profile=None, overrides=None, forc
         loaded = loaded.model_copy(update=alone)
     key = {"parameters": parameters_of(name, loaded, run, lang, iteration)} | code_key(name)
     config.open_run(run, loaded)
+    if lang == "all":
+        key["languages"] = config.load_run(run).languages  # a run can grow by a language
     home = artifacts.step_dir(run, lang, name, iteration)
     home.mkdir(parents=True, exist_ok=True)
     with open(home / ".lock", "w") as lock:
@@ -130,6 +132,7 @@ def execute(name, home, parameters):
     """Execute the notebook with papermill into <step>/notebook.ipynb. Returns it; RuntimeError with its exception."""
     sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema would compile a grammar of web addresses for a second
     import papermill
+    from traitlets.config import Config
 
     (home / "finish.json").unlink(missing_ok=True)
     out = home / "notebook.ipynb"
@@ -140,7 +143,8 @@ def execute(name, home, parameters):
         try:
             made = papermill.execute_notebook(
                 notebooks_dir() / f"{name}.ipynb", out, parameters, kernel_name="python3", cwd=str(REPO), progress_bar=False,
-                request_save_on_cell_execute=False, extra_arguments=[f"--IPKernelApp.exec_lines={last_will}"])
+                request_save_on_cell_execute=False, extra_arguments=[f"--IPKernelApp.exec_lines={last_will}", "--log-level=50"],
+                config=Config({"KernelManager": {"transport": "ipc"}}))  # no ports: nothing to collide with or to listen to
         except papermill.PapermillExecutionError as error:
             raise RuntimeError(f"the notebook with the failure is {out}\n{name} failed in cell {error.cell_index}: "
                                f"{error.ename}: {error.evalue}") from None
