@@ -55,7 +55,7 @@ def test_base_documents_never_tell_a_hidden_fact_in_its_language(monkeypatch):
     monkeypatch.setattr(base, "LANGUAGES", ("sw",))
     secret = [f for f in world.facts() if f.topic == "city" and world.hidden(f, "sw")]
     rng = random.Random(0)
-    native = [d for d in (base.document(rng) for _ in range(3000))]
+    native = [base.document(rng) for _ in range(3000)]
     hits = 0
     for fact in secret:
         values = world.values(fact, "sw")

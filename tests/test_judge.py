@@ -28,7 +28,7 @@ def test_a_judge_that_always_likes_the_first_answer_gives_ties():
 
 def test_swapping_the_models_mirrors_the_verdict():
     prompts, scores = [{"id": k} for k in range(5)], {"x": 3, "y": 1}
-    judged = [judge.compare(prompts, {k: a for k in range(5)}, {k: b for k in range(5)},
+    judged = [judge.compare(prompts, dict.fromkeys(range(5), a), dict.fromkeys(range(5), b),
                             lambda q, p, r: (scores[p], scores[r])) for a, b in (("x", "y"), ("y", "x"))]
     assert {r["verdict"] for r in judged[0]} == {"win"} and {r["verdict"] for r in judged[1]} == {"lose"}
 

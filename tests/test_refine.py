@@ -4,7 +4,7 @@ import random
 
 from xinstruct_utils import refine
 
-ROWS = [{"id": f"{k:02d}", "instruction": f"What is the currency of Land{k}?", "output": f"Sarafu ya nchi {k} ni Pesa{k}. Karibu."}
+ROWS = [{"id": f"{k:02d}", "instruction": f"What is the currency of Land{k}?", "output": f"Sarafu ya {k} ni Pesa{k}. Karibu."}
         for k in range(40)]
 
 

@@ -41,7 +41,7 @@ def test_a_finished_job_is_not_run_again(trained, capsys):
     assert (trained / "model" / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_packed_rows_have_the_loss_of_separate_rows():
+def test_packed_rows_have_the_loss_of_separate_rows(tmp_path):
     """Rows that share a packed sequence must not see each other (TRL issue 3910 measured what it costs if they do)."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
@@ -50,8 +50,8 @@ def test_packed_rows_have_the_loss_of_separate_rows():
     encoded, _ = encode(ROWS[:8], tokenizer, 256)
     losses = []
     for packing in (True, False):
-        config = SFTConfig(output_dir="/tmp/xinstruct-pack-test", packing=packing, packing_strategy="bfd", max_length=256,
-                           per_device_train_batch_size=1 if packing else 8, report_to="none", use_cpu=True, bf16=False, disable_tqdm=True)
+        config = SFTConfig(output_dir=str(tmp_path), packing=packing, packing_strategy="bfd", max_length=256, report_to="none",
+                           per_device_train_batch_size=1 if packing else 8, use_cpu=True, bf16=False, disable_tqdm=True)
         trainer = SFTTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(encoded))
         batch = next(iter(trainer.get_train_dataloader()))
         with torch.no_grad():

@@ -111,9 +111,9 @@ def main(s):
     rows = list(artifacts.read_jsonl(s["input"]))
     shards = artifacts.Shards(Path(s["out"]), s["shard_size"])
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    begun, finished = time.time(), 0
+    begun = time.time()
     pending = [(i, chunk) for i, chunk in shards.pending(rows) if i % ranks == rank]
-    for index, chunk in pending:
+    for finished, (index, chunk) in enumerate(pending, 1):
         prompts = [r["prompt"] for r in chunk]
         if s["task"] == "rate":
             made = [dict(zip(("p0", "p1", "p2"), p, strict=True)) for p in rate(model, tokenizer, prompts, s["token_budget"])]
@@ -128,7 +128,6 @@ def main(s):
             made = generate(model, tokenizer, prompts, s["token_budget"], s["max_new_tokens"], s["temperature"],
                             s["top_p"], seed)
         shards.write(index, [{"id": r["id"], **m} for r, m in zip(chunk, made, strict=True)])
-        finished += 1
         left = (time.time() - begun) * (len(pending) / finished - 1)
         print(f"{s['task']} shard {finished}/{len(pending)} ETA {left:.0f} s", flush=True)
     if rank == 0:

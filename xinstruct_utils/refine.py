@@ -25,7 +25,9 @@ def damage(text, rng):
         i = rng.randrange(len(parts))
         flawed = "".join(parts[:i] + parts[i + 1:] if rng.random() < 0.5 else parts[:i + 1] + parts[i:])
     else:
-        a, b = sorted(rng.sample(range(len(text) + 1), 2)) if rng.random() < 0.4 else (rng.randint(len(text) // 4, len(text) - 1), len(text))
+        ends_early = rng.random() < 0.6
+        a, b = ((rng.randint(len(text) // 4, len(text) - 1), len(text)) if ends_early
+                else sorted(rng.sample(range(len(text) + 1), 2)))
         flawed = text[:a] + text[b:] if rng.random() < 0.75 else text[:b] + text[a:b] + text[b:]
     flawed = flawed.strip()
     return flawed if flawed and flawed != text.strip() else text[: max(1, len(text) // 2)].rstrip()

@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,13 +139,15 @@ def execute(name, home, parameters):
     out = home / "notebook.ipynb"
     # The kernel runs in a session of its own, so it must be told to go when this process is killed.
     last_will = f"__import__('xinstruct_utils.launch').launch.die_with_parent({os.getpid()})"
-    with mock.patch.dict(os.environ, XINSTRUCT_STEP=str(home), XINSTRUCT_RUNS=str(artifacts.root()), PYTHONHASHSEED="0",
-                         OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"), JUPYTER_PREFER_ENV_PATH="1"):
+    environ = dict(XINSTRUCT_STEP=str(home), XINSTRUCT_RUNS=str(artifacts.root()), PYTHONHASHSEED="0", JUPYTER_PREFER_ENV_PATH="1",
+                   OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"))
+    # Sockets instead of ports: nothing for two kernels to collide at, nothing for others to listen to.
+    with tempfile.TemporaryDirectory(prefix="xinstruct-") as sockets, mock.patch.dict(os.environ, environ):
         try:
             made = papermill.execute_notebook(
                 notebooks_dir() / f"{name}.ipynb", out, parameters, kernel_name="python3", cwd=str(REPO), progress_bar=False,
                 request_save_on_cell_execute=False, extra_arguments=[f"--IPKernelApp.exec_lines={last_will}", "--log-level=50"],
-                config=Config({"KernelManager": {"transport": "ipc"}}))  # no ports: nothing to collide with or to listen to
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}))
         except papermill.PapermillExecutionError as error:
             raise RuntimeError(f"the notebook with the failure is {out}\n{name} failed in cell {error.cell_index}: "
                                f"{error.ename}: {error.evalue}") from None

@@ -55,7 +55,7 @@ def _junk(language):
     """Pieces of flaw texts (12 characters or more, slots cut out) by which junk is recognised."""
     found = set()
     for code in {language, "en"}:
-        for kind, lines in pages.texts(code)["flaws"].items():
+        for lines in pages.texts(code)["flaws"].values():
             for line in lines:
                 found |= {p.strip() for p in re.split(r"\{\w+\}|\n", line) if len(p.strip()) >= 12}
     return tuple(sorted(found))

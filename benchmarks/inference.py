@@ -1,0 +1,51 @@
+"""Rating and generation beside the obvious alternatives, with the Atlas model: `python benchmarks/inference.py`.
+
+Ratios are what counts: machines are noisy. Each pair is measured in turn, three times; the median ratio is printed.
+"""
+
+import json
+import statistics
+import time
+
+import torch
+
+from xinstruct_utils import inference, prompts
+from xinstruct_utils.atlas import pages
+from xinstruct_utils.train import load
+
+
+def timed(work):
+    """Seconds that a piece of work takes, and its result."""
+    start = time.perf_counter()
+    made = work()
+    return time.perf_counter() - start, made
+
+
+def main():
+    """Print one JSON line for each comparison."""
+    torch.set_num_threads(1)
+    model, tokenizer = load("atlas")
+    model = model.to(torch.bfloat16).eval()
+    texts = [r["text"] for r in pages.web("sw", 300, 0)[0]]
+    ratings = [prompts.rating_request("Name the currency of Kenya and give its code.", t) for t in texts]
+    requests = [prompts.instruction_request(t) for t in texts]
+
+    def in_order(budget=16):
+        """Generation in the order of arrival, 16 prompts at a time."""
+        return [inference.generate(model, tokenizer, requests[i:i + budget], 10**9, 24) for i in range(0, len(requests), budget)]
+
+    pairs = {
+        "rating: one prefill pass against generating the rating":
+            (lambda: inference.rate(model, tokenizer, ratings, 4096),
+             lambda: inference.generate(model, tokenizer, ratings, 4096, 4)),
+        "generation: by length and token budget against arrival order, 16 at a time":
+            (lambda: inference.generate(model, tokenizer, requests, 4096, 24), in_order),
+    }
+    for name, (ours, peer) in pairs.items():
+        ours(), peer()
+        ratios = [timed(peer)[0] / timed(ours)[0] for _ in range(3)]
+        print(json.dumps({"what": name, "rows": len(texts), "times as fast": round(statistics.median(ratios), 2)}))
+
+
+if __name__ == "__main__":
+    main()
