@@ -34,7 +34,7 @@ PROBE = """<script>addEventListener("load", () => setTimeout(() => {
 
 
 def look(page, tmp_path, width):
-    """Open a copy of a built page at a width; returns the probe's findings and the visible text."""
+    """Open a copy of a built page at a width and take its picture; returns the probe's findings and the article."""
     import html
     import json
 
@@ -42,14 +42,14 @@ def look(page, tmp_path, width):
     copy.write_text(page.read_text(encoding="utf-8").replace("</head>", PROBE + "</head>", 1), encoding="utf-8")
     shots = Path(os.environ.get("XINSTRUCT_SHOTS", tmp_path))
     shots.mkdir(parents=True, exist_ok=True)
-    profile = tmp_path / f"profile-{page.stem}-{width}"
+    shot, tall = shots / f"{page.stem}-{width}.png", 9000 if "XINSTRUCT_SHOTS" in os.environ else 2400
     try:
-        made = subprocess.run([CHROMIUM, *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},2400", "--dump-dom",
-                               "--virtual-time-budget=4000", copy.as_uri()], capture_output=True, text=True, timeout=90)
-        subprocess.run([CHROMIUM, *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},2400",
-                        f"--screenshot={shots / f'{page.stem}-{width}.png'}", page.as_uri()], capture_output=True, timeout=90)
+        made = subprocess.run([CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / f'{page.stem}-{width}'}",
+                               f"--window-size={width},{tall}", "--virtual-time-budget=2000", "--dump-dom",
+                               f"--screenshot={shot}", copy.as_uri()], capture_output=True, text=True, timeout=90)
     finally:
         copy.unlink()
+    assert shot.stat().st_size > 5000, f"{shot} is empty: {made.stderr[-500:]}"
     title = re.search(r"<title>(.*?)</title>", made.stdout, re.S)[1]
     article = re.search(r"<article.*?</article>", made.stdout, re.S)
     return json.loads(html.unescape(title)), article[0] if article else ""

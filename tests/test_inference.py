@@ -51,7 +51,8 @@ def test_finish_reason_tells_stop_from_the_cap(atlas):
 
 
 def test_sampling_is_repeatable_by_seed(atlas):
-    one, two, other = (inference.generate(*atlas, ["Kenya ni"], 200, 16, 1.0, 0.9, seed) for seed in (1, 1, 2))
+    one, two, other = (inference.generate(*atlas, ["Kenya", "Menyu", "Watu"], 400, 24, 1.5, 1.0, seed)
+                       for seed in (1, 1, 2))
     assert one == two != other
 
 
