@@ -54,7 +54,8 @@ def executed(name, lang, k):
                7: [v4.new_output("stream", name="stderr", text="\r  0%|   | 0/9\r100%|###| 9/9 [00:01<00:00]\n"),
                    v4.new_output("stream", name="stdout", text="step 1\rstep 2\rdone in \x1b[32m9\x1b[0m s\n" + "x" * 400),
                    v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"},
-                                                  "text/plain": "Map:   0%|  | 0/9"})]}
+                                                  "text/plain": "Map:   0%|  | 0/9"}),
+                   v4.new_output("stream", name="stdout", text=f"kept in {book.REPO}/papermill_runs/toy\n")]}
     for count, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
             cell.execution_count, cell.outputs = count, outputs.get(count, [])
@@ -174,6 +175,7 @@ def test_a_round_gets_its_own_page_with_its_own_title_and_labels(toy):
 def test_a_page_keeps_no_progress_bars_widgets_or_paths_of_the_machine(toy):
     text = (book.collect("toy") / "01_seed_data.ipynb").read_text()
     assert "done in 9 s" in text
+    assert "kept in papermill_runs/toy" in text
     for debris in ("0/9", "step 1", "widget", "/secret/home", "\\u001b"):
         assert debris not in text, debris
 

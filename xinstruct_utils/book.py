@@ -100,7 +100,7 @@ def tidy(notebook, suffix="", title=""):
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata |= {"tags": ["hide-input"], "mystnb": {"code_prompt_show": "Parameters given"}}
         for output in (o for o in cell.outputs if o.output_type == "stream"):
-            output.text = NOISE.sub("", output.text)
+            output.text = NOISE.sub("", output.text).replace(f"{REPO}/", "").replace(f"{artifacts.root().parent}/", "")
         cell.outputs = [o for o in cell.outputs if o.get("text", "-").strip() and WIDGET not in o.get("data", {})]
     return notebook
 
@@ -140,7 +140,8 @@ def summary(lang, found):
 def step_costs(run):
     """What each finished step took: rows {notebook, lang, iteration, wall_s, startup_s, peak_rss_mib}, seconds and MiB."""
     keys = ("notebook", "lang", "iteration", "wall_s", "startup_s", "peak_rss_mib")
-    return [{k: m.get(k) for k in keys} for m in map(read_json, sorted((artifacts.root() / run).rglob("manifest.json")))]
+    costs = [{k: m.get(k) for k in keys} for m in map(read_json, (artifacts.root() / run).rglob("manifest.json"))]
+    return sorted(costs, key=lambda c: (c["notebook"], c["lang"], c["iteration"] or 0))
 
 
 def status(run, profile, manifests):
@@ -184,9 +185,9 @@ def collect(run):
         nbformat.write(summary(lang, {p: pair for p, pair in found.items() if p.lang == lang}), out / f"{lang}.ipynb")
     for page, (notebook, _) in found.items():
         if page.lang in files:
-            names = (f"-{page.iteration}", f", round {page.iteration}") if page.iteration else ()
-            nbformat.write(tidy(notebook, *names), out / f"{page.name}.ipynb")
-            title = f"{page.name[:2]} {page.name[3:].replace('_round', ', round ').replace('_', ' ').capitalize()}"
+            suffix, which = (f"-{page.iteration}", f", round {page.iteration}") if page.iteration else ("", "")
+            nbformat.write(tidy(notebook, suffix, which), out / f"{page.name}.ipynb")
+            title = f"{page.notebook[:2]} {page.notebook[3:].replace('_', ' ').capitalize()}{which}"
             files[page.lang].append({"file": f"pages/{page.name}", "title": title})
     (out / "steps.png").write_bytes(plots.steps(step_costs(run)).data)
     (out / "status.md").write_text(status(run, profile, [m for _, m in found.values()]), encoding="utf-8")

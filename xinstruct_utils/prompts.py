@@ -1,15 +1,16 @@
 """Every template, one function each; the only place where a prompt or its token ids are made.
 
-Two sets: `plain` (ours, the default) and `released` (the strings of the authors' public inference script,
-needed to use their released models and to compare with them). Training and inference call the same
-functions, so that their prompts cannot drift apart. `digest()` goes into every manifest.
+Two sets: `plain` (ours, the default; short, because a small model learns to rate sooner without headings, see
+LOG.md) and `released` (the strings of the authors' public inference script, needed to use their released models and
+to compare with them). Training and inference call the same functions, so that their prompts cannot drift apart.
+`digest()` goes into every manifest.
 """
 
 from . import languages
 
 # The paper's S_a and S_w (Appendix A): which source an answer comes from, seed data or the web.
 TAGS = {
-    "plain": {"seed": "Answer as an assistant.", "web": "Answer as a web page."},
+    "plain": {"seed": "As an assistant.", "web": "As a web page."},
     # The released script has one tagged variant ("is_aug"); which source it marked is not stated there.
     "released": {"seed": "", "web": "and the style of an AI assistant"},
 }
@@ -20,7 +21,7 @@ def instruction_request(text, templates="plain"):
     if templates == "released":
         return ("Below is a text that describes a candidate output. Write an English instruction that can take the "
                 f"given text as an appropriate answer.\n\n### Text:\n{text}\n\n### English Instruction:")
-    return f"Text:\n{text}\n\nEnglish instruction that this text answers:\n"
+    return f"{text}\n\nEnglish instruction:\n"
 
 
 def response_request(instruction, lang, source="seed", templates="plain"):
@@ -30,7 +31,7 @@ def response_request(instruction, lang, source="seed", templates="plain"):
         style = f" {tag}" if tag else ""
         return ("Below is an instruction that describes a task. Write a response that appropriately completes the "
                 f"request.\n\n### Instruction:\n{instruction} Answer in {name}{style}. \n\n### Response:")
-    return f"Instruction:\n{instruction} Answer in {name}. {tag}\n\nResponse:\n"
+    return f"{instruction} Answer in {name}. {tag}\n\n"
 
 
 def rating_request(instruction, output):
@@ -38,7 +39,7 @@ def rating_request(instruction, output):
 
     The authors published no template for it, so both sets use this one.
     """
-    return f"Instruction:\n{instruction}\n\nResponse:\n{output}\n\nRating (0, 1 or 2):\n"
+    return f"{instruction}\n\n{output}\n\nRating:\n"
 
 
 def token_ids(tokenizer, prompt, completion=None):
