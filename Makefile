@@ -52,8 +52,9 @@ run: install  ## run a profile: PROFILE= RUN= LANGS= SET="key=value ..."
 	$(SNAKE) --quiet rules host reason $(CONFIG)
 
 plan: install  ## what `make run` would do and why, with the same variables
-	@$(SNAKE) --dry-run --quiet host $(CONFIG) | awk '/^    output: /{step=$$2} \
-		/^    reason: /{sub(/^ +reason: /, ""); print step ": " $$0; n++} /^error:/{print} END{print n+0 " steps to run"}'
+	@$(SNAKE) --dry-run --quiet host $(CONFIG) | awk '/^error:/ || /Error/ {print} /^(local)?rule /{step=""} \
+		/^    output: /{step=$$2} /^    reason: /{sub(/^ +reason: /, ""); sub(/^Params have changed.*/, "Its code has changed"); \
+		if (step) {print step ": " $$0; n++}} END{print n+0 " steps to run"}'
 
 publish: install  ## refresh the committed executed notebooks: RUN=
 	$(PYTHON) -m xinstruct_utils.book publish $(RUN)

@@ -80,7 +80,8 @@ def test_instruction_verdicts():
     here, there = (world.values(world.Fact("codes", c, c), "en")["name"] for c in (code, other))
     row = {"topic": "currency", "entity": code}
     said = {f"What is the currency of {here}?": "exact", f"what is the currency of {here}": "exact",
-            f"What is the currency of {there}?": "topic", f"What is the country code of {here}?": "entity", "Sing a song": "wrong"}
+            f"What is the currency of {there}?": "topic", f"What is the country code of {here}?": "entity",
+            "Sing a song": "wrong"}
     assert {s: oracle.instruction_verdict(s, row) for s in said} == said
 
 

@@ -8,7 +8,8 @@ import torch
 from xinstruct_utils import artifacts, launch
 from xinstruct_utils.train import encode, load
 
-SETTINGS = dict(base_model="atlas", epochs=25, learning_rate=2e-3, batch_tokens=512, max_tokens=256, bf16=False, seed=0, threads=1)
+SETTINGS = dict(base_model="atlas", epochs=25, learning_rate=2e-3, batch_tokens=512, max_tokens=256, bf16=False, seed=0,
+                threads=1)
 ROWS = [{"prompt": f"Nchi {k}:", "completion": f"Mji wa {k} ni Nairobi"} for k in range(24)]
 
 

@@ -96,7 +96,7 @@ def source_paths(profile, run, lang):
 def clean(rows, field, min_chars=1, max_chars=None):
     """Drop rows by the paper's rule, the length of the whole text (Appendix A), and exact repeats of a text.
 
-    Returns (kept rows, {reason: n}). Characters are Unicode code points.
+    Returns (kept rows, {reason: n}). Characters are Unicode code points. Raises InputError where nothing is left.
     """
     kept, seen, dropped = [], set(), {"empty": 0, "too short": 0, "too long": 0, "duplicate": 0}
     for row in rows:
@@ -108,6 +108,9 @@ def clean(rows, field, min_chars=1, max_chars=None):
         else:
             seen.add(row["id"])
             kept.append(row)
+    if not kept:
+        raise InputError(f"no text is left of {len(rows)} rows after cleaning the field {field!r} ({dropped}); expected texts of "
+                         f"{min_chars} to {max_chars or 'any number of'} characters: look at the source, or set other limits")
     return kept, dropped
 
 
