@@ -12,7 +12,10 @@ SET ?=
 STAMP = $(VENV)/.xinstruct-installed
 # No lock and no question about unfinished steps: a run that was killed goes on with the same command.
 SNAKE = $(PYTHON) -m snakemake --cores $(CORES) --resources heavy=$(HEAVY) --nolock --rerun-incomplete --keep-going
-CONFIG = --config profile='$(PROFILE)' run='$(RUN)' langs='$(LANGS)' set='$(SET)'
+# The blank after SET keeps Snakemake from taking away a quote at its end.
+CONFIG = --config profile='$(PROFILE)' run='$(RUN)' $(if $(LANGS),langs='$(LANGS)') $(if $(SET),set="$(SET) ")
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 export OMP_NUM_THREADS ?= 1
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
@@ -52,9 +55,9 @@ run: install  ## run a profile: PROFILE= RUN= LANGS= SET="key=value ..."
 	$(SNAKE) --quiet rules host reason $(CONFIG)
 
 plan: install  ## what `make run` would do and why, with the same variables
-	@$(SNAKE) --dry-run --quiet host $(CONFIG) | awk '/^error:/ || /Error/ {print} /^(local)?rule /{step=""} \
+	@$(SNAKE) --dry-run --quiet host $(CONFIG) | awk '/^(local)?rule /{step=""} \
 		/^    output: /{step=$$2} /^    reason: /{sub(/^ +reason: /, ""); sub(/^Params have changed.*/, "Its code has changed"); \
-		if (step) {print step ": " $$0; n++}} END{print n+0 " steps to run"}'
+		if (step) {print step ": " $$0; n++}} END{if (NR > 2) print n+0 " steps to run"}'
 
 publish: install  ## refresh the committed executed notebooks: RUN=
 	$(PYTHON) -m xinstruct_utils.book publish $(RUN)

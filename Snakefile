@@ -17,7 +17,7 @@ try:
     settings.open_run(RUN, P, note=not planning)  # a run made with other settings is refused before anything runs
     if not planning:
         verb.drop_stale(RUN)
-except artifacts.InputError as error:
+except (artifacts.InputError, ValueError) as error:
     sys.exit(f"error: {error}")
 LANGS = P.languages
 ROOT = os.path.relpath(artifacts.root()) if artifacts.root().is_relative_to(os.getcwd()) else str(artifacts.root())

@@ -32,8 +32,9 @@ def die_with_parent(parent=None):
             os._exit(1)
 
 
-# What heavy steps run in subprocesses, which no import statement shows.
-LAUNCHED = {"launch": ("train", "inference")}
+# What stands for a module in a step's digest: `launch` for what it runs in subprocesses, which no import statement shows;
+# how a step is started and shown as a page does not change what it computes.
+STANDS_FOR = {"launch": ("train", "inference"), "run": (), "book": ()}
 
 
 def used_modules(code):
@@ -48,7 +49,7 @@ def used_modules(code):
                     names = [base.split(".")[0]] if base else [a.name for a in node.names]
             elif isinstance(node, ast.Import):
                 names = [a.name.split(".")[1] for a in node.names if a.name.startswith("xinstruct_utils.")]
-            for name in [m for n in names for m in (n, *LAUNCHED.get(n, ()))]:
+            for name in [m for n in names for m in STANDS_FOR.get(n, (n,))]:
                 files = [package / f"{name}.py"] if name != "atlas" else [
                     *sorted((package / "atlas").glob("*.py")), *sorted((package / "atlas" / "texts").glob("*.yaml")),
                     package / "atlas" / "base_model" / "MANIFEST.json"]
@@ -57,8 +58,7 @@ def used_modules(code):
                         found.add(file)
                         if file.suffix == ".py":
                             todo.append(file.read_text(encoding="utf-8"))
-    # How a step is started and shown as a page does not change what it computes.
-    return sorted(f for f in found if f.name not in ("launch.py", "book.py", "run.py"))
+    return sorted(found)
 
 
 def modules_digest(code):
@@ -68,8 +68,10 @@ def modules_digest(code):
 
 def command(settings_paths, processes=1):
     """The command line of heavy jobs; one process needs no launcher and saves its start-up."""
-    starter = [] if processes == 1 else ["-m", "accelerate.commands.launch", "--num_processes", str(processes)]
-    return [sys.executable, *starter, "-m", "xinstruct_utils.launch", *map(str, settings_paths)]
+    # Without --multi_gpu, accelerate would silently start one process only where there is no GPU; port 0 is any free one.
+    several = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), "--num_machines", "1",
+               "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    return [sys.executable, *(several if processes > 1 else []), "-m", "xinstruct_utils.launch", *map(str, settings_paths)]
 
 
 def key_of(module, settings):
@@ -132,12 +134,14 @@ def _watch(todo, processes):
         child = subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
                                  env=os.environ | MALLOC | QUIET | {"OMP_NUM_THREADS": threads})
         try:
+            shown = None
             while child.poll() is None:
-                _progress(log)
+                shown = _progress(log, shown)
                 time.sleep(0.25)
         finally:
             child.kill()
             child.wait()
+            _progress(None)
     if child.returncode:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
         if lines and lines[-1].startswith(said := "xinstruct_utils.artifacts.InputError: "):
@@ -146,11 +150,15 @@ def _watch(todo, processes):
         raise RuntimeError(f"heavy job failed with exit code {child.returncode}; the whole log is {log}; its end:\n{tail}")
 
 
-def _progress(log):
-    """Show the log's last line in place, where someone is watching; a page of the book needs no progress bars."""
-    if not os.environ.get("XINSTRUCT_STEP"):
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        print("\r" + (lines[-1] if lines else "starting")[:100].ljust(100), end="", flush=True)
+def _progress(log, shown=None):
+    """Show the log's last line in place, where someone is watching (None: clear it); a page of the book needs none."""
+    if os.environ.get("XINSTRUCT_STEP"):
+        return None
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log else [""]
+    line = (lines[-1] if lines else "starting")[:100]
+    if line != shown:
+        print("\r" + line.ljust(100), end="" if log else "\r", flush=True)
+    return line
 
 
 def finish_job(out, settings, startup_s, begun, **facts):

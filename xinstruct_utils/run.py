@@ -79,7 +79,7 @@ def run_step(name, run, lang, iteration=None, profile=None, overrides=None, forc
 
 
 def _locked(home, key, facts, force, begun):
-    files = {home / n: home / f".kept.{n}" for n in ("notebook.ipynb", "manifest.json")}
+    files = {home / "notebook.ipynb": home / ".kept" / "notebook", home / "manifest.json": home / ".kept" / "manifest"}
     for file, kept in files.items():               # Snakemake takes both away before it asks for a step
         if kept.exists() and not file.exists():
             os.link(kept, file)
@@ -101,6 +101,7 @@ def _locked(home, key, facts, force, begun):
 
     facts |= read_json(home / "finish.json") | _cost(home, notebook, begun) | {"templates_digest": prompts.digest()}
     write_manifest(home, facts)
+    (home / ".kept").mkdir(exist_ok=True)
     for file, kept in files.items():
         os.link(file, kept)
     print(f"done: {home} in {facts['wall_s']:.1f} s")
@@ -139,8 +140,8 @@ def execute(name, home, parameters):
     out = home / "notebook.ipynb"
     # The kernel runs in a session of its own, so it must be told to go when this process is killed.
     last_will = f"__import__('xinstruct_utils.launch').launch.die_with_parent({os.getpid()})"
-    environ = dict(XINSTRUCT_STEP=str(home), XINSTRUCT_RUNS=str(artifacts.root()), PYTHONHASHSEED="0", JUPYTER_PREFER_ENV_PATH="1",
-                   OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"))
+    environ = dict(XINSTRUCT_STEP=str(home), XINSTRUCT_RUNS=str(artifacts.root()), PYTHONHASHSEED="0",
+                   JUPYTER_PREFER_ENV_PATH="1", OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"))
     # Sockets instead of ports: nothing for two kernels to collide at, nothing for others to listen to.
     with tempfile.TemporaryDirectory(prefix="xinstruct-") as sockets, mock.patch.dict(os.environ, environ):
         try:

@@ -1,0 +1,65 @@
+"""Shared parts of the tests: runs in a folder of their own, tiny notebooks, and one real smoke run for all who need it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections import namedtuple
+
+import pytest
+
+os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+for name in ("XINSTRUCT_RUNS", "XINSTRUCT_NOTEBOOKS", "XINSTRUCT_STEP"):
+    os.environ.pop(name, None)
+
+from xinstruct_utils import artifacts  # noqa: E402
+
+Smoke = namedtuple("Smoke", "root wall_s output")
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """An empty folder of runs."""
+    monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """A function that writes a tiny notebook: name, parameters cell, further code cells."""
+    monkeypatch.setenv("XINSTRUCT_NOTEBOOKS", str(tmp_path / "notebooks"))
+    return lambda *cells: tiny(tmp_path / "notebooks", *cells)
+
+
+def tiny(folder, name, parameters, *cells, prose="Why."):
+    """Write a notebook of a parameters cell, code cells, and a line of prose before each."""
+    from nbformat import v4, write
+
+    made = v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+                                     "language_info": {"name": "python"}})
+    for source in (parameters, *cells):
+        made.cells += [v4.new_markdown_cell(prose), v4.new_code_cell(source)]
+    made.cells[1].metadata["tags"] = ["parameters"]
+    for k, cell in enumerate(made.cells):
+        cell["id"] = f"cell-{k}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write(made, folder / f"{name}.ipynb")
+    return folder / f"{name}.ipynb"
+
+
+def snakemake(root, *more, notebooks=None, **kwargs):
+    """Start Snakemake as the Makefile does, in a session of its own; returns the process."""
+    env = os.environ | {"XINSTRUCT_RUNS": str(root)} | ({"XINSTRUCT_NOTEBOOKS": str(notebooks)} if notebooks else {})
+    line = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", "--rerun-incomplete", "--keep-going", *more]
+    return subprocess.Popen(line, cwd=artifacts.REPO, env=env, text=True, start_new_session=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, **kwargs)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """One undisturbed run of the smoke profile: its folder of runs, how long it took, what was printed."""
+    root, begun = tmp_path_factory.mktemp("smoke"), time.time()
+    child = snakemake(root, "--config", "profile=smoke", "run=smoke")
+    output, _ = child.communicate()
+    assert child.returncode == 0, output[-4000:]
+    return Smoke(root, time.time() - begun, output)

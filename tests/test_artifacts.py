@@ -1,0 +1,149 @@
+"""Files that are whole or absent, ids, shards, and a step's account of its rows."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from xinstruct_utils import artifacts
+from xinstruct_utils.artifacts import REPO, InputError, Shards, Step
+
+ODD = ["e\u0301", "a\r\nb", "line\u2028separator", "\x00\x1f", "🙂👩‍👩‍👧", "سلام ۔", '"quoted" \\ <b>']
+
+
+def test_importing_the_package_is_instant():
+    code = "import sys, xinstruct_utils.artifacts; print({'torch', 'numpy', 'pandas', 'pydantic', 'yaml'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_text_survives_a_round_trip_unchanged(tmp_path):
+    artifacts.write_jsonl(tmp_path / "a.jsonl", [{"text": t} for t in ODD])
+    assert [r["text"] for r in artifacts.read_jsonl(tmp_path / "a.jsonl")] == ODD
+    assert "سلام" in (tmp_path / "a.jsonl").read_text(encoding="utf-8")
+
+
+def test_a_content_id_is_the_same_everywhere_and_depends_on_the_language():
+    assert artifacts.content_id("sw", "Habari") == "f5bd5a4f39daf009" != artifacts.content_id("fi", "Habari")
+
+
+def test_the_digest_of_an_object_does_not_depend_on_the_order_of_its_keys():
+    assert artifacts.digest({"a": 1, "b": 2}) == artifacts.digest({"b": 2, "a": 1}) != artifacts.digest({"a": 2, "b": 1})
+
+
+def test_the_hash_of_a_folder_sees_names_and_contents(tmp_path):
+    hashes = []
+    for name, text in (("a", "x"), ("b", "x"), ("b", "y")):
+        folder = tmp_path / f"{name}{text}"
+        folder.mkdir()
+        (folder / name).write_text(text)
+        hashes.append(artifacts.file_hash(folder))
+    assert len(set(hashes)) == 3
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_draft(tmp_path):
+    artifacts.write_jsonl(tmp_path / "a.jsonl", [1])
+
+    def rows():
+        yield 2
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        artifacts.write_jsonl(tmp_path / "a.jsonl", rows())
+    assert list(artifacts.read_jsonl(tmp_path / "a.jsonl")) == [1] and os.listdir(tmp_path) == ["a.jsonl"]
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_finished_files(tmp_path, monkeypatch):
+    artifacts.write_jsonl(tmp_path / "a.jsonl", [1])
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="the disk is full: .* bytes were needed for .*a.jsonl; free some space and run"):
+        artifacts.write_jsonl(tmp_path / "a.jsonl", [2, 3])
+    assert list(artifacts.read_jsonl(tmp_path / "a.jsonl")) == [1] and os.listdir(tmp_path) == ["a.jsonl"]
+
+
+def test_other_users_may_read_what_is_written(tmp_path):
+    artifacts.write_json(tmp_path / "a.json", {})
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_shards_go_on_where_they_stopped(tmp_path):
+    shards, rows = Shards(tmp_path / "s", 3), list(range(8))
+    assert [chunk for _, chunk in shards.pending(rows)] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    shards.write(1, [3, 4, 5])
+    assert [index for index, _ in shards.pending(rows)] == [0, 2]
+    for index, chunk in shards.pending(rows):
+        shards.write(index, chunk)
+    assert list(shards.read()) == rows and not list(shards.pending(rows))
+
+
+def test_rows_in_are_rows_out_and_rows_dropped(runs):
+    step = Step("01_x", "r", "sw")
+    shown = step.count("clean", 10, 7, {"empty": 1, "too_long": 2})
+    assert shown.loc["clean", "dropped: too_long"] == 2 and step.counts[0]["dropped"] == {"empty": 1, "too_long": 2}
+    with pytest.raises(InputError, match="01_x, clean: 10 rows in, but 7 out and .* dropped; a row was lost"):
+        step.count("clean", 10, 7, {"empty": 2})
+
+
+def test_an_unfinished_predecessor_is_named_with_the_command_that_makes_it(runs):
+    with pytest.raises(InputError, match="needs round 1 of 04_refinement.*not finished.*"
+                                         "python -m xinstruct_utils.run 04_refinement --run r --lang sw --iteration 1$"):
+        Step("04_refinement", "r", "sw", 2).input("04_refinement", "kept.jsonl", iteration=1)
+
+
+def test_a_missing_source_is_named(runs):
+    with pytest.raises(InputError, match="01_x: expected the file /nowhere/a.jsonl"):
+        Step("01_x", "r", "sw").source("/nowhere/a.jsonl")
+
+
+def test_a_step_cannot_write_into_another_steps_folder(runs, monkeypatch):
+    monkeypatch.setenv("XINSTRUCT_STEP", str(runs / "r" / "sw" / "02_y"))
+    with pytest.raises(InputError, match="Step says .*01_x, but this step is .*02_y"):
+        Step("01_x", "r", "sw")
+
+
+def test_an_output_that_was_not_written_is_named(runs):
+    with pytest.raises(InputError, match="step.finish names b.jsonl"):
+        Step("01_x", "r", "sw").finish(["b.jsonl"])
+
+
+def test_stepping_through_by_hand_leaves_a_manifest_for_the_next_notebook(runs):
+    step = Step("01_x", "r", "sw")
+    artifacts.write_jsonl(step.path("a.jsonl"), [1])
+    step.count("all", 1, 1, {})
+    step.finish(["a.jsonl"])
+    told = artifacts.read_json(step.path("manifest.json"))
+    assert told["outputs"] == {"a.jsonl": artifacts.file_hash(step.path("a.jsonl"))} and told["counts"][0]["in"] == 1
+    assert "code_digest" not in told       # so the verb and the book know that it is nobody's proof
+    assert Step("02_y", "r", "sw").input("01_x", "a.jsonl") == step.path("a.jsonl")
+
+
+def test_clocks_in_a_manifest_do_not_make_it_another_input(tmp_path):
+    told = {"outputs": {"a": "1"}, "counts": [], "wall_s": 1.0, "finished_at": "today"}
+    artifacts.write_json(tmp_path / "manifest.json", told)
+    before = artifacts.input_hash(tmp_path / "manifest.json")
+    artifacts.write_json(tmp_path / "manifest.json", told | {"wall_s": 2.0, "finished_at": "tomorrow"})
+    assert artifacts.input_hash(tmp_path / "manifest.json") == before
+    artifacts.write_json(tmp_path / "manifest.json", told | {"outputs": {"a": "2"}})
+    assert artifacts.input_hash(tmp_path / "manifest.json") != before
+
+
+def test_measures_are_kept_apart_from_the_data(runs):
+    step = Step("01_x", "r", "sw")
+    step.measure(auc=0.9)
+    step.measure(rounds=[1, 2])
+    assert json.loads(step.path("measures.json").read_text()) == {"auc": 0.9, "rounds": [1, 2]}
+    assert list(step.measures().index) == ["auc"]
+    step.finish([])
+    assert Step("02_y", "r", "sw").measures_of("01_x") == {"auc": 0.9, "rounds": [1, 2]}
+
+
+def test_a_step_that_measured_nothing_says_so(runs):
+    Step("01_x", "r", "sw").finish([])
+    assert Step("02_y", "r", "sw").measures_of("01_x") == {}

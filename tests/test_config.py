@@ -1,0 +1,160 @@
+"""Profiles, overrides, and the settings that a run remembers."""
+
+import pytest
+from conftest import tiny
+
+from xinstruct_utils import config
+from xinstruct_utils.artifacts import REPO, InputError, read_json
+
+PROFILES = sorted(p.stem for p in (REPO / "profiles").glob("*.yaml"))
+
+
+def profile_file(tmp_path, text):
+    (tmp_path / "p.yaml").write_text(text, encoding="utf-8")
+    return tmp_path / "p.yaml"
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_loads_and_names_only_known_keys(name):
+    assert config.load_profile(name).featured
+
+
+def test_the_profiles_of_the_issue_are_there():
+    assert {"smoke", "atlas", "paper", "modern", "local"} <= set(PROFILES)
+
+
+def test_paper_profile_has_the_papers_numbers():
+    paper = config.load_profile("paper")
+    wanted = dict(base_model="meta-llama/Llama-2-7b-hf", templates="released", learning_rate=1e-5, generator_epochs=3,
+                  clusters=1000, final_size=32000, d0x_size=2500, min_chars=64, max_chars=2048, iterations=3,
+                  temperature=0.7, top_p=0.9)
+    assert {k: getattr(paper, k) for k in wanted} == wanted and len(paper.languages) == 10
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("learning_rat: 0.1", ["p.yaml", "unknown key 'learning_rat'", "did you mean 'learning_rate'"]),
+    ("keep: many", ["p.yaml", "keep", "integer", "'many'"]),
+    ("keep: 2.5", ["p.yaml", "keep", "integer", "2.5"]),
+    ("bf16: 1", ["p.yaml", "bf16", "boolean"]),
+    ("seed_size: 0", ["p.yaml", "seed_size", "greater than 0"]),
+    ("languages: sw", ["p.yaml", "languages", "list", "'sw'"]),
+    ("languages: [xx]", ["unknown language code 'xx'", "fi"]),
+    ("templates: own", ["templates", "'plain' or 'released'", "'own'"]),
+    ("source: files", ["p.yaml", "seed_path and corpus_path are needed"]),
+    ("1: 2", ["p.yaml"]),
+    ("keep: [", ["p.yaml", "not valid YAML"]),
+    ("- keep", ["p.yaml", "expected 'key: value' lines", "list"])])
+def test_a_bad_profile_is_one_error_that_names_file_and_key(tmp_path, text, words):
+    with pytest.raises(InputError) as error:
+        config.load_profile(profile_file(tmp_path, text))
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_an_unknown_profile_names_the_known_ones():
+    with pytest.raises(InputError, match="no profile 'atlass'.*atlas, local, modern, paper, smoke"):
+        config.load_profile("atlass")
+
+
+@pytest.mark.parametrize("written", ["1e-5", "1.0e-5", "0.00001"])
+def test_a_number_with_an_exponent_is_a_number(tmp_path, written):
+    assert config.load_profile(profile_file(tmp_path, f"learning_rate: {written}")).learning_rate == 1e-5
+    assert config.parse_overrides([f"learning_rate={written}"]) == {"learning_rate": 1e-5}
+
+
+def test_overrides_take_the_type_of_their_key():
+    pairs = ["keep=3", "bf16=false", "temperature=1", "seed_path=007.jsonl", "languages=fi, no", "corpus_path=a=b.jsonl"]
+    assert config.parse_overrides(pairs) == {"keep": 3, "bf16": False, "temperature": 1, "seed_path": "007.jsonl",
+                                             "languages": ["fi", "no"], "corpus_path": "a=b.jsonl"}
+    assert config.load_profile("smoke", **config.parse_overrides(["temperature=1"])).temperature == 1.0
+
+
+def test_an_override_without_a_sign_is_an_error():
+    with pytest.raises(InputError, match="expected key=value, but 'keep' came"):
+        config.parse_overrides(["keep"])
+
+
+def test_languages_of_a_call_bring_their_own_featured_one():
+    assert config.load_profile("atlas", languages=["fi"]).featured == "fi"
+    assert config.load_profile("atlas", languages=["fi", "sw"]).featured == "sw"
+
+
+def test_paths_become_absolute_so_that_a_run_goes_on_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    made = config.load_profile("local", seed_path="{lang}/s.jsonl", corpus_path="c.jsonl", base_model="model")
+    assert made.seed_path == str(tmp_path / "{lang}/s.jsonl") and made.base_model == str(tmp_path / "model")
+    assert config.load_profile("atlas").base_model == "atlas" and "/" in config.load_profile("paper").base_model
+
+
+def test_a_run_remembers_its_settings_and_refuses_others(runs):
+    config.open_run("r", config.load_profile("smoke"))
+    config.open_run("r", config.load_profile("smoke"))
+    assert config.load_run("r") == config.load_profile("smoke") and read_json(runs / "r" / "run.json")["keep"] == 40
+    with pytest.raises(InputError, match="keep was 40, now 41.*another --run name.*make clean RUN=r"):
+        config.open_run("r", config.load_profile("smoke", keep=41))
+
+
+def test_a_run_can_grow_by_a_language(runs):
+    config.open_run("r", config.load_profile("smoke"))
+    config.open_run("r", config.load_profile("smoke", languages=["fi"]))
+    assert config.load_run("r").languages == ["sw", "fi"] and config.load_run("r").featured == "sw"
+
+
+def test_planning_a_run_notes_nothing(runs):
+    config.open_run("r", config.load_profile("smoke"), note=False)
+    assert not runs.exists()
+
+
+def test_the_profile_of_a_run_is_the_named_one_or_its_own_or_that_of_its_name(runs):
+    assert config.resolve("smoke") == config.load_profile("smoke")
+    config.open_run("r", config.load_profile("smoke", keep=7))
+    assert config.resolve("r").keep == 7 and config.resolve("r", "atlas") == config.load_profile("atlas")
+    assert config.resolve("r", overrides={"keep": 8}).keep == 8
+    with pytest.raises(InputError, match="unknown key 'kep'.*'keep'"):
+        config.resolve("r", overrides={"kep": 8})
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "a/b", ".hidden", "published", "-r", "a b"])
+def test_no_run_has_a_name_that_is_no_plain_folder(runs, name):
+    (runs / "r").mkdir(parents=True)
+    with pytest.raises(InputError, match="needs a plain name"):
+        config.remove_run(name)
+    assert (runs / "r").exists()
+
+
+def test_a_run_is_removed_by_its_name_only(runs):
+    for name in ("r", "s"):
+        config.open_run(name, config.load_profile("smoke"))
+    config.remove_run("r")
+    assert [p.name for p in runs.iterdir()] == ["s"]
+    with pytest.raises(InputError, match="no run 'r'"):
+        config.remove_run("r")
+
+
+def parameters(cell, iteration=None, lang="sw"):
+    return config.parameters_of("n", config.load_profile("smoke"), "r", lang, iteration)
+
+
+@pytest.mark.parametrize(("cell", "more", "words"), [
+    ('lang: str = "sw"\nkep: int = 3', {}, "declares kep, which no profile has"),
+    ('lang: str = "sw"\niteration: int = 1', {}, "needs --iteration"),
+    ('lang: str = "sw"', {"iteration": 1}, "has no --iteration"),
+    ('lang: str = "sw"\niteration: int = 1', {"iteration": 3}, "round from 1 to 2.*3 came"),
+    ('lang: str = "sw"\niteration: int = 1', {"iteration": 0}, "round from 1 to 2.*0 came"),
+    ('lang: str = "sw"', {"lang": "all"}, "one language"), ('lang: str = "all"', {}, "--lang all"),
+    ("keep = 3", {}, "typed literals"), ("keep: int = 3 * size", {}, "typed literals")])
+def test_a_notebook_asks_for_what_a_profile_has(tmp_path, notebooks, cell, more, words):
+    tiny(tmp_path / "notebooks", "n", cell)
+    with pytest.raises(InputError, match=words):
+        parameters(cell, **more)
+
+
+def test_parameters_are_the_declared_ones_with_the_profiles_values(notebooks):
+    notebooks("n", 'run: str = "atlas"\nlang: str = "sw"\nkeep: int = 3  # best\nlearning_rate: float = 1.0')
+    assert parameters("") == {"run": "r", "lang": "sw", "keep": 40, "learning_rate": 0.001}
+
+
+def test_an_unknown_notebook_names_the_known_ones(notebooks):
+    notebooks("01_x", "")
+    with pytest.raises(InputError, match="no notebook '02_x': expected one of 01_x"):
+        config.read_notebook("02_x")

@@ -1,0 +1,217 @@
+"""Heavy jobs in a subprocess, played by a toy module: shown, logged, not repeated, resumable, and never left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from xinstruct_utils import launch
+from xinstruct_utils.artifacts import REPO, InputError, read_json, write_jsonl
+
+# Python runs sitecustomize at its start, so the subprocess knows a module xinstruct_utils.toy.
+TOY = '''
+import sys, types
+
+def main(s):
+    import os, time
+    from pathlib import Path
+    from xinstruct_utils import artifacts, launch
+    out, rank = Path(s["out"]), os.environ.get("RANK", "0")
+    with open(out.parent / "calls", "a") as stream:
+        stream.write(f"{s['how']} {os.getpid()} {os.environ['OMP_NUM_THREADS']}\\n")
+    print("toy says", s["how"], flush=True)
+    if s["how"] == "fail":
+        raise ValueError("no luck")
+    if s["how"] == "input":
+        raise artifacts.InputError("data.jsonl, line 3: not UTF-8")
+    if s["how"] == "sleep":
+        (out.parent / f"pid{rank}").write_text(str(os.getpid()))
+        time.sleep(600)
+    (out / "result").write_text(s["how"])
+    launch.finish_job(out, s, 0.5, time.time() - 1)
+
+toy = types.ModuleType("xinstruct_utils.toy")
+toy.main = main
+sys.modules["xinstruct_utils.toy"] = toy
+'''
+
+
+@pytest.fixture(autouse=True)
+def toy(tmp_path, monkeypatch):
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(TOY)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'path'}{os.pathsep}{REPO}")
+
+
+def settings(how="ok", **more):
+    return dict(how=how, threads=1, **more)
+
+
+def calls(tmp_path):
+    return [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
+
+
+def test_settings_and_command_are_shown_the_log_is_kept_and_the_cost_comes_back(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XINSTRUCT_STEP", "headless")
+    cost = launch.run("toy", settings(keep=3), tmp_path / "out")
+    assert cost["startup_s"] == 0.5 and cost["wall_s"] >= 1 and cost["peak_rss_mib"] > 1
+    shown = capsys.readouterr().out
+    assert "out: toy, how=ok, threads=1, keep=3" in shown and "$ python -m xinstruct_utils.launch out.settings.json" in shown
+    assert "\r" not in shown and "toy says ok" in (tmp_path / "logs" / "out.log").read_text()
+
+
+def test_someone_who_watches_sees_the_logs_last_line_and_no_debris_of_it(tmp_path, capsys):
+    launch.run("toy", settings(), tmp_path / "out")
+    assert capsys.readouterr().out.endswith("\r" + " " * 100 + "\r")
+
+
+def test_one_process_has_the_threads_of_its_settings(tmp_path):
+    launch.run("toy", settings() | {"threads": 3}, tmp_path / "out")
+    assert calls(tmp_path)[0][2] == "3"
+
+
+def test_a_finished_job_is_not_repeated(tmp_path, capsys):
+    first = launch.run("toy", settings(), tmp_path / "out")
+    assert launch.run("toy", settings(), tmp_path / "out") == first and len(calls(tmp_path)) == 1
+    assert "out: already done" in capsys.readouterr().out
+
+
+def test_several_jobs_share_one_process_and_only_the_missing_ones_run(tmp_path):
+    launch.run("toy", settings(), tmp_path / "a")
+    launch.run_all([("toy", settings(), tmp_path / name) for name in "abc"])
+    made = calls(tmp_path)
+    assert len(made) == 3 and made[1][1] == made[2][1] != made[0][1]
+
+
+@pytest.mark.parametrize("change", ["settings", "input", "model", "code"])
+def test_a_job_with_other_settings_inputs_or_code_starts_from_an_empty_folder(tmp_path, change, monkeypatch):
+    for name in ("input", "model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("old")
+    given = settings(input=str(tmp_path / "input"), model=str(tmp_path / "model"))
+    launch.run("toy", given, tmp_path / "out")
+    (tmp_path / "out" / "shard-00000.jsonl").write_text("of the old kind")
+    if change == "settings":
+        given["keep"] = 3
+    elif change == "code":
+        monkeypatch.setattr(launch, "modules_digest", lambda code: "new")
+    else:
+        (tmp_path / change / "x").write_text("new")
+    launch.run("toy", given, tmp_path / "out")
+    assert len(calls(tmp_path)) == 2 and not (tmp_path / "out" / "shard-00000.jsonl").exists()
+
+
+def test_a_half_finished_job_with_the_same_settings_keeps_its_shards(tmp_path):
+    launch.run("toy", settings(), tmp_path / "out")
+    (tmp_path / "out" / "done.json").unlink()
+    (tmp_path / "out" / "shard-00000.jsonl").write_text("made before it was killed")
+    launch.run("toy", settings(), tmp_path / "out")
+    assert len(calls(tmp_path)) == 2 and (tmp_path / "out" / "shard-00000.jsonl").exists()
+
+
+def test_a_folder_that_nobody_vouches_for_is_emptied(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "done.json").write_text('{"key": "?"}')
+    (tmp_path / "out" / "junk").touch()
+    launch.run("toy", settings(), tmp_path / "out")
+    assert not (tmp_path / "out" / "junk").exists()
+
+
+def test_a_failure_shows_the_end_of_the_log_and_leaves_no_done_marker(tmp_path):
+    with pytest.raises(RuntimeError, match=r"(?s)exit code 1.*logs/out.log.*toy says fail.*ValueError: no luck"):
+        launch.run("toy", settings("fail"), tmp_path / "out")
+    assert not (tmp_path / "out" / "done.json").exists()
+
+
+def test_bad_input_found_by_a_job_stays_one_clear_error(tmp_path):
+    with pytest.raises(InputError, match="^data.jsonl, line 3: not UTF-8$"):
+        launch.run("toy", settings("input"), tmp_path / "out")
+
+
+def wait_for(path, seconds=60):
+    until = time.time() + seconds
+    while not (path.exists() and path.read_text()):
+        assert time.time() < until, f"{path} did not appear"
+        time.sleep(0.05)
+    return int(path.read_text())
+
+
+def gone(pid, seconds=5):
+    until = time.time() + seconds
+    while time.time() < until:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_a_job_and_all_its_ranks_go_when_their_parent_is_killed(tmp_path, processes):
+    code = f"from xinstruct_utils import launch; launch.run('toy', {settings('sleep')!r}, {str(tmp_path / 'out')!r}, {processes})"
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, stdout=subprocess.DEVNULL)
+    ranks = [wait_for(tmp_path / f"pid{rank}") for rank in range(processes)]
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert all(map(gone, ranks))
+
+
+def test_an_interrupted_cell_takes_its_job_with_it(tmp_path, monkeypatch):
+    def interrupt(log, shown=None):
+        if log and (tmp_path / "pid0").exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "_progress", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        launch.run("toy", settings("sleep"), tmp_path / "out")
+    assert gone(wait_for(tmp_path / "pid0"))
+
+
+def test_training_runs_in_two_processes_with_the_same_call(tmp_path):
+    rows = [{"prompt": f"Nchi {k}:", "completion": f"Mji wa {k} ni Nairobi"} for k in range(24)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    given = dict(base_model="atlas", epochs=1, learning_rate=1e-3, batch_tokens=256, max_tokens=128, bf16=False, seed=0,
+                 threads=1, input=str(tmp_path / "rows.jsonl"))
+    launch.run("train", given, tmp_path / "model", processes=2)
+    assert read_json(tmp_path / "model" / "train.json")["rows"] == 24 and (tmp_path / "model" / "model.safetensors").exists()
+    assert (tmp_path / "logs" / "model.log").read_text().count("train -> ") == 2
+
+
+def test_a_child_whose_parent_went_before_it_could_say_so_ends_itself(tmp_path):
+    code = "import sys; from xinstruct_utils import launch; launch.die_with_parent(int(sys.argv[1])); print('still here')"
+    made = subprocess.run([sys.executable, "-c", code, "1"], cwd=REPO, capture_output=True, text=True)
+    assert made.returncode == 1 and made.stdout == ""
+
+
+def names(code):
+    return {f.stem for f in launch.used_modules(code)}
+
+
+def test_the_modules_of_a_step_are_those_it_imports_and_those_they_import():
+    assert names("from xinstruct_utils import artifacts, refine") == {"artifacts", "refine"}
+    assert "prompts" in names("import xinstruct_utils.inference") and "languages" in names("import xinstruct_utils.inference")
+    assert "pages" in names("from xinstruct_utils.atlas import oracle")
+    assert names("import torch\nfrom pathlib import Path") == set()
+
+
+def test_what_a_step_launches_counts_as_used_though_no_import_shows_it():
+    assert {"train", "inference"} <= names("from xinstruct_utils import launch")
+
+
+def test_a_figure_is_a_result_and_the_runner_is_not():
+    assert "plots" in names("from xinstruct_utils import plots") and not {"run", "book", "launch"} & names(
+        "from xinstruct_utils import run, book, launch")
+
+
+def test_the_settings_file_says_all_that_the_job_was_given(tmp_path):
+    launch.run("toy", settings(keep=3), tmp_path / "out")
+    told = read_json(tmp_path / "out.settings.json")
+    assert told["keep"] == 3 and told["module"] == "toy" and json.dumps(told["out"]) == json.dumps(str(tmp_path / "out"))
