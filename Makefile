@@ -45,7 +45,7 @@ test: install  ## run the tests
 	$(PYTHON) -m pytest
 
 lab: install  ## JupyterLab on the notebooks
-	$(PYTHON) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/01_seed_data.ipynb
+	$(PYTHON) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/01_seed_data.ipynb
 
 smoke: PROFILE = smoke
 smoke: install  ## the whole pipeline, one language, smallest sizes

@@ -1,15 +1,12 @@
-"""Readers, cleaning, the split, and bad input: one clear error each, with file and line."""
+"""Readers, cleaning, the split, and safe display (faulty files are in test_bad_input)."""
 
 import gzip
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
-from xinstruct_utils import data
-from xinstruct_utils.artifacts import REPO, InputError, content_id
+from xinstruct_utils import config, data
+from xinstruct_utils.artifacts import InputError, content_id
 
 ROW = {"language": "fi", "text": "Hyvää päivää"}
 
@@ -43,29 +40,27 @@ def test_ids_are_of_the_content_and_given_ones_are_kept(tmp_path):
     assert row["id"] == content_id("fi", ROW["text"]) and row["source_id"] == "x1"
 
 
-BAD = {
-    "missing file": (None, "no such file"),
-    "empty file": ([], "is empty"),
-    "wrong field names": ([{"lang": "fi", "content": "x"}], "line 1.*language"),
-    "bad JSON in the middle": ([ROW, b'{"language": "fi", \n', ROW], "line 2.*JSON"),
-    "a byte that is not UTF-8": ([ROW, b'{"language": "fi", "text": "\xe4"}\n'], "line 2.*UTF-8"),
-    "duplicate id": ([ROW | {"id": 7}, ROW | {"id": 7, "text": "toinen"}], "line 2.*duplicate id 7.*line 1"),
-    "unknown language": ([ROW | {"language": "xx"}], "unknown language code 'xx'.*languages.py"),
-    "a number where text belongs": ([ROW | {"text": 5}], "line 1.*string"),
-    "a list where an object belongs": ([[1]], "line 1.*object"),
-    "only other languages": ([ROW | {"language": "sw"}], "no row is in 'fi'"),
-}
+def test_rows_of_other_languages_are_skipped_and_counted(tmp_path):
+    path = lines(tmp_path / "a.jsonl", [ROW, {"language": "sw", "text": "Habari"}, ROW | {"text": "Moi"}])
+    rows, skipped = data.read_rows(path, data.CORPUS_FIELDS, "fi")
+    assert len(rows) == 2 and skipped == {"other language": 1}
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_error_that_names_the_place(tmp_path, case):
-    rows, message = BAD[case]
-    path = tmp_path / "a.jsonl"
-    if rows is not None:
-        lines(path, rows)
-    with pytest.raises(InputError, match=message) as error:
-        data.read_rows(path, data.CORPUS_FIELDS, "fi")
-    assert "a.jsonl" in str(error.value) or "languages.py" in str(error.value)
+def test_a_line_separator_of_unicode_ends_no_row(tmp_path):
+    path = lines(tmp_path / "a.jsonl", [ROW | {"text": "a\u2028b\u0085c\x0bd"}, b"\n", ROW])
+    assert [r["text"] for r in data.read_rows(path, data.CORPUS_FIELDS, "fi")[0]] == ["a\u2028b\u0085c\x0bd", ROW["text"]]
+
+
+def test_seed_pairs_are_keyed_by_their_output(tmp_path):
+    path = lines(tmp_path / "a.jsonl", [{"language": "fi", "instruction": "Say hello", "output": "Hei", "note": "ignored"}])
+    assert data.read_rows(path, data.SEED_FIELDS, "fi")[0] == [
+        {"id": content_id("fi", "Hei"), "source_id": None, "language": "fi", "instruction": "Say hello", "output": "Hei"}]
+
+
+def test_only_the_language_is_filled_into_a_path():
+    profile = config.Profile(source="files", seed_path="/a{b}/{lang}.jsonl", corpus_path="/{/c.jsonl")
+    paths = data.source_paths(profile, "r", "ur")
+    assert (str(paths["seed"]), str(paths["corpus"]), paths["prompts"]) == ("/a{b}/ur.jsonl", "/{/c.jsonl", None)
 
 
 def test_cleaning_counts_every_row_once_and_changes_no_text():
@@ -103,16 +98,25 @@ def test_hostile_text_is_shown_as_text_and_urdu_right_to_left():
     assert 'dir="rtl" lang="ur"' in shown
 
 
-def verb(tmp_path, *words):
-    return subprocess.run([sys.executable, "-m", "xinstruct_utils.run", *words], cwd=REPO, capture_output=True, text=True,
-                          env=os.environ | {"XINSTRUCT_RUNS": str(tmp_path / "runs")})
+def test_length_is_counted_in_characters_and_not_in_bytes_or_words():
+    thai = "ภาษาไทยไม่มีช่องว่าง" * 4                     # 80 code points, 240 bytes, one "word"
+    assert len(thai) == 80 and not data.clean([{"id": "a", "text": thai}], "text", 80, 80)[1]["too long"]
+    with pytest.raises(InputError, match="no text is left of 1 rows.*'too short': 1.*81 to 2048 characters"):
+        data.clean([{"id": "a", "text": thai}], "text", 81, 2048)
 
 
-def test_a_corpus_with_nothing_left_fails_with_one_message(tmp_path):
-    pairs = [{"language": "fi", "instruction": "Say hello", "output": f"Hei {k}"} for k in range(20)]
-    seed = lines(tmp_path / "seed.jsonl", pairs)
-    corpus = lines(tmp_path / "corpus.jsonl", [ROW])
-    made = verb(tmp_path, "02_corpus", "--run", "r", "--lang", "fi", "--profile", "local", "-p", f"seed_path={seed}", "-p",
-                f"corpus_path={corpus}")
-    assert made.returncode != 0 and "no text is left" in made.stderr and "Traceback" not in made.stderr
-    assert not list((tmp_path / "runs").rglob("manifest.json"))
+def test_an_english_cell_with_an_urdu_word_stays_left_to_right_and_urdu_with_a_url_does_not():
+    cells = ["Say 'سلام' in English please", "https://a.b/c پر اردو زبان کا ایک متن موجود ہے", "12.5 ؟"]
+    shown = [data.show([{"a": c}], 1, 0, ["a"], "ur").data for c in cells]
+    assert 'dir="rtl"' not in shown[0] and 'dir="rtl"' in shown[1] and 'dir="rtl"' in shown[2]
+    assert 'dir="rtl"' not in data.show([{"a": cells[1]}], 1, 0, ["a"], "fi").data
+
+
+def test_dollar_signs_are_no_mathematics_in_jupyterlab():
+    assert 'class="samples mathjax_ignore"' in data.show([{"a": "from $5 to $6"}], 1, 0, ["a"], "fi").data
+
+
+def test_a_sample_is_seeded_and_in_reading_order():
+    rows = [{"k": k} for k in range(50)]
+    one, two, other = (data.show(rows, 5, seed, ["k"], "fi").data for seed in (3, 3, 4))
+    assert one == two != other and data.show(rows[:2], 9, 0, ["k"], "fi").data.count("<tr>") == 3

@@ -1,10 +1,11 @@
 """Real text goes through unmangled (../shared/data; skipped where it is absent)."""
 
+import json
 import unicodedata
 
 import pytest
 
-from xinstruct_utils import artifacts, data
+from xinstruct_utils import artifacts, data, languages, run
 from xinstruct_utils.artifacts import REPO
 
 REAL = REPO.parent / "shared" / "data" / "real_text"
@@ -36,3 +37,34 @@ def test_real_seed_pairs_split_into_thirds():
     pairs, _ = data.read_rows(REAL / "fi" / "seed.jsonl", data.SEED_FIELDS, "fi")
     d0x, d0r = data.split_seed(pairs, 2500, 0)
     assert len(d0x) + len(d0r) == len(pairs) and len(d0r) == len(pairs) // 3
+
+
+@pytest.mark.parametrize("lang", languages.LANGUAGES)
+def test_documents_of_all_ten_languages_come_back_character_by_character(lang, tmp_path):
+    raw = [json.loads(line) for line in (REAL / lang / "ntrex_documents.jsonl").read_bytes().split(b"\n") if line]
+    rows, skipped = data.read_rows(REAL / lang / "ntrex_documents.jsonl", data.CORPUS_FIELDS, lang)
+    artifacts.write_jsonl(tmp_path / "a.jsonl", rows)
+    assert [r["text"] for r in artifacts.read_jsonl(tmp_path / "a.jsonl")] == [r["text"] for r in raw]
+    assert [r["source_id"] for r in rows] == [r["id"] for r in raw] and sum(skipped.values()) == 0
+    shown = data.show(rows, 3, 0, ["text"], lang).data
+    assert shown.count(' dir="rtl"') == (3 if lang == "ur" else 0)
+
+
+@pytest.mark.parametrize("lang", ("fi", "sw"))
+def test_the_first_chapters_account_for_every_real_row(lang, runs, tmp_path):
+    from datasets import load_dataset
+
+    seed, corpus = REAL / "fi" / "seed.jsonl", REAL / lang / "corpus.jsonl"      # there is no real Swahili seed
+    call = ["--run", "real", "--lang", lang, "--profile", "local", "-p", f"seed_path={seed}", "-p", f"corpus_path={corpus}"]
+    chapters = ["01_seed_data", "02_corpus"] if lang == "fi" else ["02_corpus"]
+    for chapter in chapters:
+        assert run.main([chapter, *call]) == 0
+        counts = artifacts.read_json(runs / "real" / lang / chapter / "manifest.json")["counts"]
+        assert all(c["in"] == c["out"] + sum(c["dropped"].values()) for c in counts)
+        assert all(one["out"] == two["in"] for one, two in zip(counts, counts[1:], strict=False))
+        source = seed if chapter == "01_seed_data" else corpus
+        assert counts[0]["in"] == len(list(artifacts.read_jsonl(source)))
+    raw = {r["text"] for r in artifacts.read_jsonl(corpus)}
+    made = load_dataset("json", data_files=str(runs / "real" / lang / "02_corpus" / "corpus" / "*.jsonl"), split="train",
+                        cache_dir=str(tmp_path / "cache"))
+    assert len(made) == counts[-1]["out"] and set(made["text"]) <= raw and set(made.column_names) == {"id", "language", "text"}

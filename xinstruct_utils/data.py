@@ -7,7 +7,8 @@ import gzip
 import html
 import json
 import random
-import re
+import unicodedata
+import zlib
 from pathlib import Path
 
 from . import artifacts, languages
@@ -19,19 +20,32 @@ CORPUS_FIELDS = ("language", "text")
 
 def _lines(path):
     """Yield (line number, row) of a JSONL or JSONL.gz file."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as stream:
-        for number, raw in enumerate(stream, 1):
-            if not raw.strip():
-                continue
-            try:
-                yield number, json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except UnicodeDecodeError as error:
-                raise InputError(f"{path}, line {number}: not UTF-8 at byte {error.start}; convert the file to UTF-8, for "
-                                 "instance with iconv") from None
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}, line {number}: expected one JSON object a line, but: {error.msg} at column "
-                                 f"{error.colno}; mend or remove the line") from None
+    opener, number = gzip.open if path.suffix == ".gz" else open, 0
+    try:
+        with opener(path, "rb") as stream:
+            for number, raw in enumerate(stream, 1):
+                if raw.strip():
+                    yield number, _object(raw, number == 1, f"{path}, line {number}")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: damaged or cut off after line {number}, or not gzip at all: {error}; copy or compress it "
+                         "again") from None
+    except OSError as error:
+        raise InputError(f"{path}: expected a readable file, but: {error.strerror or error}") from None
+
+
+def _object(raw, first, where):
+    """One line's JSON object (the first line of a file may begin with a byte order mark)."""
+    try:
+        row = json.loads(raw.decode("utf-8-sig" if first else "utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: not UTF-8 at byte {error.start}; convert the file to UTF-8, for instance with "
+                         "iconv") from None
+    except (ValueError, RecursionError) as error:   # RecursionError: brackets without end
+        told = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+        raise InputError(f"{where}: expected one JSON object a line, but: {told}; mend or remove the line") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: expected a JSON object, but {type(row).__name__} came")
+    return row
 
 
 def _parquet(path):
@@ -40,7 +54,7 @@ def _parquet(path):
 
     try:
         table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file: {error}") from None
     yield from enumerate(table.to_pylist(), 1)
 
@@ -57,8 +71,6 @@ def read_rows(path, fields, language):
     rows, seen, other = [], {}, 0
     for number, row in _parquet(path) if path.suffix == ".parquet" else _lines(path):
         where = f"{path}, line {number}"
-        if not isinstance(row, dict):
-            raise InputError(f"{where}: expected a JSON object, but {type(row).__name__} came")
         missing = [f for f in fields if f not in row]
         if missing:
             raise InputError(f"{where}: expected the fields {', '.join(fields)}, but {', '.join(missing)} is missing; the row "
@@ -66,8 +78,17 @@ def read_rows(path, fields, language):
         wrong = [f for f in fields if not isinstance(row[f], str)]
         if wrong:
             raise InputError(f"{where}: {wrong[0]} must be a string, but {type(row[wrong[0]]).__name__} came")
-        languages.get(row["language"])
         given = row.get("id")
+        if not isinstance(given, str | int | None):
+            raise InputError(f"{where}: id must be a string or an integer, but {type(given).__name__} came")
+        try:
+            languages.get(row["language"])
+            "".join([str(given), *(row[f] for f in fields)]).encode()
+        except UnicodeEncodeError as error:      # JSON can escape what UTF-8 cannot hold
+            raise InputError(f"{where}: half a character, {error.object[error.start]!r}, came, which no UTF-8 file can hold; "
+                             "mend or remove the line") from None
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
         if given is not None and given in seen:
             raise InputError(f"{where}: duplicate id {given!r}, first in line {seen[given]}; make ids unique or leave them out")
         seen[given] = number
@@ -89,8 +110,8 @@ def source_paths(profile, run, lang):
         from .atlas import pages
 
         return pages.build_world(run, lang, profile)
-    return {"seed": Path(profile.seed_path.format(lang=lang)), "corpus": Path(profile.corpus_path.format(lang=lang)),
-            "prompts": None}
+    return {"seed": Path(profile.seed_path.replace("{lang}", lang)), "prompts": None,
+            "corpus": Path(profile.corpus_path.replace("{lang}", lang))}
 
 
 def clean(rows, field, min_chars=1, max_chars=None):
@@ -153,7 +174,7 @@ def lengths(texts):
 def show(rows, n, seed, columns, lang):
     """A seeded sample of rows as an HTML table, in reading order and wrapped. Web text is hostile: all is escaped.
 
-    Cells in the language's own script get its direction; English ones stay left to right.
+    Cells mostly in the language's own script get its direction; English ones stay left to right.
     """
     from IPython.display import HTML
 
@@ -162,7 +183,8 @@ def show(rows, n, seed, columns, lang):
 
     def cell(value):
         text = f"{value:.3f}" if isinstance(value, float) else str(value)
-        native = rtl and re.search(r"[\u0590-\u08ff]", text)
+        kinds = [unicodedata.bidirectional(c) for c in text] if rtl else []
+        native = sum(k in ("R", "AL") for k in kinds) > kinds.count("L")    # a quoted word or a URL turns nothing round
         attributes = f' dir="rtl" lang="{lang}"' if native else ' dir="auto"'
         align = "right" if native else "left"
         body = html.escape(text).replace("\n", "<br>")
@@ -170,4 +192,4 @@ def show(rows, n, seed, columns, lang):
 
     head = "".join(f'<th style="text-align:left">{html.escape(c)}</th>' for c in columns)
     body = "".join("<tr>" + "".join(cell(rows[i][c]) for c in columns) + "</tr>" for i in picked)
-    return HTML(f'<table class="samples"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+    return HTML(f'<table class="samples mathjax_ignore"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
