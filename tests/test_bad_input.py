@@ -1,0 +1,158 @@
+"""Faulty input files: one clear error that says what, where and what to do; finished steps stay as they are.
+
+Each fault goes through the reader, which is quick; those of files that people really bring also go through the verb.
+"""
+
+import gzip
+import json
+import re
+
+import pytest
+
+from xinstruct_utils import artifacts, data, run
+from xinstruct_utils.artifacts import InputError
+
+ROW = {"language": "fi", "text": "Hyvää päivää"}
+TEXTS = [{"language": "fi", "text": f"Tämä on teksti numero {k}. " + "Se on tarpeeksi pitkä. " * 3} for k in range(6)]
+PAIRS = [{"language": "fi", "instruction": "Say hello", "output": f"Hei {k}"} for k in range(20)]
+
+
+def write(path, rows):
+    """A JSONL file of rows; what is bytes already is written as it is."""
+    path.write_bytes(b"".join(r if isinstance(r, bytes) else (json.dumps(r, ensure_ascii=False) + "\n").encode() for r in rows))
+    return path
+
+
+# name: (rows, or None for no file; what the message must say). The first nine are the list of the issue.
+FAULTS = {
+    "missing file": (None, "no such file|is not there"),
+    "empty file": ([], "the file is empty; expected rows"),
+    "wrong field names": ([{"lang": "fi", "content": "x"}], "line 1: expected the fields language, text.*row has lang, content"),
+    "bad JSON line in the middle": ([*TEXTS[:2], b'{"language": "fi", \n', *TEXTS[2:]], "line 3: expected one JSON.*mend"),
+    "byte that is not UTF-8": ([*TEXTS, b'{"language": "fi", "text": "\xe4"}\n'], "line 7: not UTF-8 at byte 28.*iconv"),
+    "duplicate id": ([t | {"id": k % 5} for k, t in enumerate(TEXTS)], "line 6: duplicate id 0, first in line 1.*unique"),
+    "unknown language code": ([TEXTS[0], TEXTS[1] | {"language": "xx"}], "line 2: unknown language code 'xx'.*one of fi,"),
+    "number where text belongs": ([ROW | {"text": 5}], "line 1: text must be a string, but int came"),
+    "nothing where text belongs": ([ROW | {"text": None}], "line 1: text must be a string, but NoneType came"),
+    "list where an object belongs": ([[1]], "line 1: expected a JSON object, but list came"),
+    "one array instead of lines": ([b'[\n {"language": "fi",\n'], "line 1: expected one JSON object a line"),
+    "blank lines only": ([b"\n \n\n"], "the file is empty"),
+    "only other languages": ([ROW | {"language": "sw"}], "no row is in 'fi'; expected rows with"),
+    "id that is a list": ([ROW | {"id": [1]}], "line 1: id must be a string or an integer, but list came"),
+    "half a character": ([ROW, b'{"language": "fi", "text": "a\\ud83d"}\n'], r"line 2: half a character, '\\ud83d', came"),
+    "half a character in an id": ([b'{"id": "\\udc00", "language": "fi", "text": "a"}\n'], "line 1: half a character"),
+    "brackets without end": ([b"[" * 100_000 + b"\n"], "line 1: expected one JSON object a line.*recursion"),
+    "number without end": ([b'{"id": ' + b"9" * 5000 + b"}\n"], "line 1: expected one JSON object a line"),
+    "UTF-16": ([json.dumps(ROW).encode("utf-16")], "line 1: not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_reader_names_file_line_and_remedy(tmp_path, fault):
+    rows, message = FAULTS[fault]
+    path = tmp_path / "a.jsonl"
+    if rows is not None:
+        write(path, rows)
+    with pytest.raises(InputError, match=message) as error:
+        data.read_rows(path, data.CORPUS_FIELDS, "fi")
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_folder_where_a_file_belongs(tmp_path):
+    with pytest.raises(InputError, match="expected a readable file, but: Is a directory"):
+        data.read_rows(tmp_path, data.CORPUS_FIELDS, "fi")
+
+
+@pytest.mark.parametrize("damage", ["not gzip", "cut off", "overwritten"])
+def test_a_damaged_gzip_file(tmp_path, damage):
+    plain = b"".join((json.dumps(t) + "\n").encode() for t in TEXTS)
+    packed = gzip.compress(plain)
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes({"not gzip": plain, "cut off": packed[:-20], "overwritten": packed[:10] + b"\xff" * 9 + packed[19:]}[damage])
+    with pytest.raises(InputError, match=r"a\.jsonl\.gz: damaged or cut off after line \d+, or not gzip at all"):
+        data.read_rows(path, data.CORPUS_FIELDS, "fi")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1xxxx", b'{"language": "fi"}\n'])
+def test_a_file_that_is_no_parquet(tmp_path, content):
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.parquet: not a readable Parquet file"):
+        data.read_rows(tmp_path / "a.parquet", data.CORPUS_FIELDS, "fi")
+
+
+def test_a_parquet_file_with_bytes_for_text_or_an_empty_cell(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for cells, message in (([b"\xff"], "line 1: text must be a string, but bytes"), (["x", None], "line 2: text must be")):
+        pq.write_table(pa.table({"language": ["fi"] * len(cells), "text": cells}), tmp_path / "a.parquet")
+        with pytest.raises(InputError, match=message):
+            data.read_rows(tmp_path / "a.parquet", data.CORPUS_FIELDS, "fi")
+
+
+# Through the verb, as a user meets them.
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A run on files of which 01_seed_data is finished; each test writes a corpus of its own."""
+    home = tmp_path_factory.mktemp("bad")
+    write(home / "seed.jsonl", PAIRS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XINSTRUCT_RUNS", str(home / "runs"))
+        assert verb(home, "01_seed_data") == 0
+        yield home
+
+
+def verb(home, notebook, run_name="r"):
+    """Exit status of one step of a run on the files in `home`."""
+    return run.main([notebook, "--run", run_name, "--lang", "fi", "--profile", "local", "--force", "-p",
+                     f"seed_path={home / 'seed.jsonl'}", "-p", f"corpus_path={home / 'corpus.jsonl'}"])
+
+
+def finished(home):
+    """All bytes of the finished step."""
+    return {p.name: p.read_bytes() for p in (home / "runs" / "r" / "fi" / "01_seed_data").iterdir() if p.is_file()}
+
+
+NOTHING_LEFT = ([ROW, {"language": "fi", "text": " "}], "no text is left of 2 rows.*look at the source, or set other limits")
+
+
+@pytest.mark.parametrize("fault", [*list(FAULTS)[:7], "no text left"])
+def test_the_verb_fails_with_one_message_and_leaves_finished_steps_intact(begun, capsys, fault):
+    rows, message = FAULTS.get(fault, NOTHING_LEFT)
+    (begun / "corpus.jsonl").unlink(missing_ok=True)
+    if rows is not None:
+        write(begun / "corpus.jsonl", rows)
+    before = finished(begun)
+    assert verb(begun, "02_corpus") != 0
+    told = capsys.readouterr().err
+    assert told.count("InputError") == 1 and "Traceback" not in told
+    assert re.search(message, told) and ("corpus.jsonl" in told or fault == "no text left")
+    assert not (begun / "runs" / "r" / "fi" / "02_corpus" / "manifest.json").exists() and finished(begun) == before
+
+
+def test_the_same_command_goes_on_once_the_file_is_mended(begun, capsys):
+    write(begun / "corpus.jsonl", FAULTS["bad JSON line in the middle"][0])
+    assert verb(begun, "02_corpus") != 0
+    write(begun / "corpus.jsonl", TEXTS)
+    assert verb(begun, "02_corpus") == 0
+    kept = artifacts.Shards(begun / "runs" / "r" / "fi" / "02_corpus" / "corpus", 250).read()
+    assert [r["text"] for r in kept] == [t["text"] for t in TEXTS]
+
+
+def test_a_seed_smaller_than_the_split_needs(begun, tmp_path, capsys):
+    write(tmp_path / "seed.jsonl", PAIRS[:11])
+    write(tmp_path / "corpus.jsonl", TEXTS)
+    assert verb(tmp_path, "01_seed_data", "small") != 0
+    told = capsys.readouterr().err
+    assert "the seed data have 11 usable pairs, but at least 12 are needed to split them" in told and "Traceback" not in told
+    assert not list((begun / "runs" / "small").rglob("manifest.json"))
+
+
+def test_a_seed_with_the_fields_of_a_corpus(begun, tmp_path, capsys):
+    write(tmp_path / "seed.jsonl", TEXTS)
+    write(tmp_path / "corpus.jsonl", TEXTS)
+    assert verb(tmp_path, "01_seed_data", "swapped") != 0
+    told = capsys.readouterr().err
+    assert "seed.jsonl, line 1: expected the fields language, instruction, output, but instruction, output is missing" in told
