@@ -130,5 +130,7 @@ def main(s):
         shards.write(index, [{"id": r["id"], **m} for r, m in zip(chunk, made, strict=True)])
         left = (time.time() - begun) * (len(pending) / finished - 1)
         print(f"{s['task']} shard {finished}/{len(pending)} ETA {left:.0f} s", flush=True)
+    while rank == 0 and any(True for _ in shards.pending(rows)):
+        time.sleep(0.2)                          # other ranks are still writing theirs
     if rank == 0:
         launch.finish_job(s["out"], s, startup, start, rows=len(rows), work_s=round(time.time() - begun, 3))

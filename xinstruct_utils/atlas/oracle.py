@@ -101,6 +101,16 @@ def score(text, fact, language):
     return round(10 * (0.7 * a["accuracy"] + 0.3 * a["completeness"] * a["accuracy"] ** 0.5) * a["form"], 2)
 
 
+def judge(truth, language):
+    """The judge of the Atlas: a function (question, answer 1, answer 2) -> both scores, see `judge.compare`."""
+
+    def scores(question, first, second):
+        fact = fact_of(truth[question["id"]])
+        return score(first, fact, language), score(second, fact, language)
+
+    return scores
+
+
 def normal(text):
     """Instruction as compared: case, blanks and a final mark do not matter."""
     return re.sub(r"\s+", " ", text).strip().rstrip(".?! ").lower()
