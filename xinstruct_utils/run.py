@@ -198,12 +198,26 @@ def write_manifest(home, facts):
 
 
 def drop_stale(run):
-    """Remove a run's manifests that are not of today's code, so that these steps are made anew."""
-    for path in artifacts.run_dir(run).glob("*/[0-9]*/**/manifest.json"):
-        told = read_json(path)
+    """Remove a run's manifests that are not of today's code, and those of all steps that read from them.
+
+    Snakemake does not remake what is missing in the middle of a chain. A later step that still fits is found up to
+    date by its kept manifest, at once.
+    """
+    base, gone = artifacts.run_dir(run), set()
+    told = {path.parent: read_json(path) for path in base.glob("*/[0-9]*/**/manifest.json") if path.parent.name != ".kept"}
+    for home, manifest in told.items():
         with contextlib.suppress(InputError):      # a notebook that is gone
-            if any(told.get(k) != v for k, v in code_key(told["notebook"]).items()):
-                path.unlink()
+            if any(manifest.get(k) != v for k, v in code_key(manifest["notebook"]).items()):
+                gone.add(home)
+    begun = {path.parent for path in base.glob("*/[0-9]*/**/started.json")}
+    gone |= begun - set(told)                      # begun again and not finished: what reads from it has to wait
+    more = set(gone)
+    while more:
+        more = {home for home, manifest in told.items() if home not in gone
+                and any(done in (artifacts.root() / name).parents for name in manifest["inputs"] for done in gone)}
+        gone |= more
+    for home in gone:
+        (home / "manifest.json").unlink(missing_ok=True)
 
 
 def main(argv=None):
