@@ -167,8 +167,16 @@ def test_a_manifest_and_a_notebook_that_snakemake_took_away_come_back(home, caps
 
 def test_manifests_of_other_code_are_dropped_before_a_batch(home):
     edit(home, "01_first", *FIRST, "1 + 1")
+    second = step(home, "02_second") / "iter1"
     run.drop_stale("smoke")
-    assert not (step(home) / "manifest.json").exists() and (step(home, "02_second") / "iter1" / "manifest.json").exists()
+    # What reads from a stale step goes too, or Snakemake would never ask for the middle of the chain; a copy is kept.
+    assert not (step(home) / "manifest.json").exists() and not (second / "manifest.json").exists()
+    assert (second / ".kept" / "manifest").exists()
+
+
+def test_manifests_of_todays_code_stay(home):
+    run.drop_stale("smoke")
+    assert (step(home) / "manifest.json").exists() and (step(home, "02_second") / "iter1" / "manifest.json").exists()
 
 
 def test_a_run_with_other_settings_is_refused(home, capsys):
