@@ -73,5 +73,5 @@ clean: install  ## remove one run: RUN= (no run is ever removed without its name
 	@test "$(origin RUN)" = "command line" || { echo 'error: name the run to remove: make clean RUN=...' >&2; exit 2; }
 	$(PYTHON) -m xinstruct_utils.config remove '$(RUN)'
 
-atlas-base: install  ## retrain the Atlas base model (about 20 minutes on two cores)
+atlas-base: install  ## retrain the Atlas base model (about 25 minutes)
 	$(PYTHON) -m xinstruct_utils.atlas.base
