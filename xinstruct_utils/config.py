@@ -3,91 +3,11 @@
 import difflib
 import sys
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from .artifacts import REPO, InputError, read_json, root, run_dir, write_json
-
-
-class Profile(BaseModel):
-    """All settings of a run. Notebooks declare the ones they use as parameters of the same names."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    # sources
-    source: Literal["atlas", "files"] = "atlas"
-    languages: list[str] = ["sw", "fi", "ur"]
-    featured: str = "sw"
-    seed_path: str | None = None
-    corpus_path: str | None = None
-    seed_size: int = Field(600, gt=0)
-    corpus_size: int = Field(1500, gt=0)
-    prompt_count: int = Field(300, gt=0)
-    seed: int = 0
-    # models and prompts
-    base_model: str = "atlas"
-    templates: Literal["plain", "released"] = "plain"
-    encoder: str = "minilm"
-    # data
-    min_chars: int = Field(64, gt=0)
-    max_chars: int = Field(2048, gt=0)
-    d0x_size: int = Field(400, gt=0)
-    # training
-    learning_rate: float = Field(0.001, gt=0)
-    batch_tokens: int = Field(1024, gt=0)
-    max_tokens: int = Field(512, gt=0)
-    generator_epochs: int = Field(5, gt=0)
-    follower_epochs: int = Field(4, gt=0)
-    evaluator_epochs: int = Field(3, gt=0)
-    bf16: bool = True
-    threads: int = Field(1, gt=0)
-    train_processes: int = Field(1, gt=0)
-    # sampling
-    temperature: float = Field(0.7, ge=0)
-    answer_tag: Literal["web", "seed", "both"] = "web"
-    top_p: float = Field(0.9, gt=0, le=1)
-    max_new_tokens_instruction: int = Field(32, gt=0)
-    max_new_tokens_output: int = Field(128, gt=0)
-    token_budget: int = Field(4096, gt=0)
-    shard_size: int = Field(250, gt=0)
-    # refinement and diversification
-    iterations: int = Field(3, gt=0)
-    keep: int = Field(450, gt=0)
-    ranking: Literal["p2", "expected"] = "p2"
-    damaged_per_pair: int = Field(2, ge=0)
-    follower_per_pair: int = Field(1, ge=0)
-    mismatched_per_pair: int = Field(2, ge=0)
-    follower_temperature: float = Field(1.2, ge=0)
-    evaluators: int = Field(1, gt=0)
-    clusters: int = Field(40, gt=0)
-    final_size: int = Field(400, gt=0)
-    cluster_map: Literal["pca", "umap"] = "pca"
-    parser: str = "builtin"
-    # people: items drawn for the two forms, labels by different people that each should get, texts already translated
-    review_items: int = Field(100, gt=0)
-    review_annotators: int = Field(5, gt=0)
-    preference_items: int = Field(40, gt=0)
-    preference_annotators: int = Field(3, gt=0)
-    translations_path: str | None = None
-    # tasks
-    tasks: list[str] = ["xnli", "xcopa", "xstorycloze"]
-    task_data: str = ""
-    task_limit: int = Field(0, ge=0)
-    # judging: prices in USD for a million tokens; max_cost_usd is for each language
-    judge_by: Literal["oracle", "openai"] = "oracle"
-    judge_model: str = "gpt-4-0613"
-    judge_base_url: str | None = None
-    judge_concurrency: int = Field(8, gt=0)
-    judge_max_tokens: int = Field(256, gt=0)
-    judge_batch: bool = False
-    judge_price_in: float = Field(0.0, ge=0)
-    judge_price_out: float = Field(0.0, ge=0)
-    max_cost_usd: float = Field(0.0, ge=0)
-    benchmarks: list[str] = []
-    opponent: str = "unrefined"
-    translator_model: str | None = None
-    human_labels: str | None = None
+from .profile import Profile
 
 
 def checked(values, origin):
