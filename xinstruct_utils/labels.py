@@ -17,7 +17,7 @@ from pathlib import Path
 from . import artifacts
 from .artifacts import InputError, digest
 
-ORACLE = "oracle"  # the annotator that knows the truth of the Atlas; no person can take its name
+ORACLE, JUDGE = "oracle", "judge"  # who knows the truth of the Atlas, and the model that judges; no person has these names
 # Controls that turn text round or hide it; joiners and the marks U+200E and U+200F belong to honest Urdu, Bengali, Tamil.
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
 
@@ -67,8 +67,8 @@ def sides(item, annotator, seed):
 def person(name):
     """An annotator's name as it is kept. Raises InputError for an empty or long one, and for the oracle's."""
     name = " ".join(unicodedata.normalize("NFKC", UNSEEN.sub("", name)).split()).casefold()
-    if not 0 < len(name) <= 40 or name == ORACLE:
-        raise InputError(f"a name has 1 to 40 letters and is not {ORACLE!r}, but {name[:50]!r} came")
+    if not 0 < len(name) <= 40 or name in (ORACLE, JUDGE):
+        raise InputError(f"a name has 1 to 40 letters and is not {ORACLE!r} or {JUDGE!r}, but {name[:50]!r} came")
     return name
 
 
