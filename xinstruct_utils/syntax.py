@@ -5,6 +5,7 @@ project; benchmarks/syntax.py measures it on other people's sentences and writes
 """
 
 import math
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def load(name="builtin"):
     from safetensors.torch import load_file
 
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", module="torch_struct")   # lacks a declaration that torch asks for; harmless
     if name != "builtin":
         if not (Path(name) / "benepar_model.bin").exists():
             raise InputError(f"parser {name!r}: expected 'builtin', or a folder with benepar_model.bin, such as an unpacked "
