@@ -6,8 +6,10 @@ Ratios are what counts: machines are noisy. Each pair is measured in turn, three
 import json
 import statistics
 import time
+from unittest import mock
 
 import torch
+from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
 from xinstruct_utils import inference, prompts
 from xinstruct_utils.atlas import pages
@@ -19,6 +21,12 @@ def timed(work):
     start = time.perf_counter()
     made = work()
     return time.perf_counter() - start, made
+
+
+def theirs(temperature, top_p):
+    """Nucleus sampling as transformers does it."""
+    warm, top = TemperatureLogitsWarper(temperature), TopPLogitsWarper(top_p)
+    return lambda ids, scores: top(ids, warm(ids, scores))
 
 
 def main():
@@ -34,16 +42,24 @@ def main():
         """Generation in the order of arrival, 16 prompts at a time."""
         return [inference.generate(model, tokenizer, requests[i:i + budget], 10**9, 24) for i in range(0, len(requests), budget)]
 
+    def sampled(nucleus):
+        """Sampled generation with this nucleus."""
+        with mock.patch.object(inference, "nucleus", nucleus):
+            return inference.generate(model, tokenizer, requests, 8192, 64, 0.7, 0.9)
+
+    ours = inference.nucleus
     pairs = {
+        "sampling: nucleus from the likeliest tokens against transformers' sort of all":
+            (lambda: sampled(ours), lambda: sampled(theirs)),
         "rating: one prefill pass against generating the rating":
             (lambda: inference.rate(model, tokenizer, ratings, 4096),
              lambda: inference.generate(model, tokenizer, ratings, 4096, 4)),
         "generation: by length and token budget against arrival order, 16 at a time":
             (lambda: inference.generate(model, tokenizer, requests, 4096, 24), in_order),
     }
-    for name, (ours, peer) in pairs.items():
-        ours(), peer()
-        ratios = [timed(peer)[0] / timed(ours)[0] for _ in range(3)]
+    for name, (mine, peer) in pairs.items():
+        mine(), peer()
+        ratios = [timed(peer)[0] / timed(mine)[0] for _ in range(3)]
         print(json.dumps({"what": name, "rows": len(texts), "times as fast": round(statistics.median(ratios), 2)}))
 
 

@@ -64,3 +64,18 @@ def test_likelihood_is_the_mean_over_completion_tokens(atlas):
         scores = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1).gather(-1, torch.tensor(ids[1:])[:, None])[:, 0]
     got = inference.likelihood(model, tokenizer, [(prompt, completion), ("a b c d e f", "g")], 512)[0]
     assert abs(got - scores[n - 1:].mean().item()) < 1e-3
+
+
+@pytest.mark.parametrize("width", [40, 3000])
+@pytest.mark.parametrize("temperature", [0.3, 0.7, 1.5])
+def test_the_nucleus_is_that_of_transformers(width, temperature):
+    import torch
+    from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
+
+    torch.manual_seed(0)
+    scores = torch.randn(32, width) * torch.linspace(0.1, 6, 32)[:, None]   # from flat rows to peaked ones
+    want = TopPLogitsWarper(0.9)(None, TemperatureLogitsWarper(temperature)(None, scores.clone()))
+    got = inference.nucleus(temperature, 0.9)(None, scores)
+    assert torch.equal(got, want)
+    assert (got > float("-inf")).any(-1).all()
+    assert torch.equal(inference.nucleus(temperature, 0.9, first=2)(None, scores), want)
