@@ -19,10 +19,10 @@ SHELL := /bin/bash
 export OMP_NUM_THREADS ?= 1
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help install book test lab smoke run plan annotate publish bench lint clean atlas-base
+.PHONY: help install book test lab smoke run plan annotate publish publish-dataset publish-model bench lint clean atlas-base
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
 # .venv is made and filled once, and filled again when pyproject.toml changes. An environment that was there before is
 # used as it is: one given with PYTHON=, or with VENV= unless it was made here.
@@ -69,6 +69,13 @@ annotate: install  ## a form for people, as a page: FORM=quality|preference LANG
 
 publish: install  ## refresh the committed executed notebooks: RUN=
 	$(PYTHON) -m xinstruct_utils.book publish $(RUN)
+
+# UPLOAD=owner/name sends it to the hub; without that, nothing leaves this machine.
+publish-dataset: install  ## a run's data set as Parquet with a card: RUN= LANGS= (UPLOAD=owner/name)
+	@$(PYTHON) -m xinstruct_utils.publish dataset '$(RUN)' --langs '$(LANGS)' $(if $(UPLOAD),--upload '$(UPLOAD)')
+
+publish-model: install  ## a run's tuned model with a card: RUN= LANGS=sw (UPLOAD=owner/name)
+	@$(PYTHON) -m xinstruct_utils.publish model '$(RUN)' --langs '$(LANGS)' $(if $(UPLOAD),--upload '$(UPLOAD)')
 
 bench: install  ## measure the hot paths, each beside the obvious alternative
 	set -e; for script in $(wildcard benchmarks/*.py); do $(PYTHON) $$script; done

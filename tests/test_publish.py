@@ -1,0 +1,150 @@
+"""A run's data set and model as others load them: Parquet, cards, and no upload unless asked for."""
+
+import json
+
+import pytest
+
+from xinstruct_utils import artifacts, config, publish
+
+HOSTILE = '<script>alert("x")</script> | `code`'
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run with a data set of 400 rows in two languages, as step 05 leaves it."""
+    monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    profile = config.load_profile("atlas", languages=["sw", "ur"], translations_path=f"/{HOSTILE}")
+    config.open_run("mine", profile)
+    for lang in ("sw", "ur"):
+        home = artifacts.step_dir("mine", lang, "05_diversification")
+        rows = [{"id": artifacts.content_id(lang, f"text {i}"), "language": lang, "instruction": f"Ask {i}.",
+                 "output": f"Jibu {i}:\n«{HOSTILE}» ہے 🌍", "p0": 0.1, "p1": 0.2, "p2": 0.7, "rating": 2, "round": 3,
+                 "cluster": i % 7} for i in range(400)]
+        artifacts.write_jsonl(home / "x_instruction.jsonl", rows)
+        artifacts.write_json(home / "manifest.json", {
+            "notebook": "05_diversification", "counts": [{"stage": "sampled", "in": 500, "out": 400,
+                                                          "dropped": {f"over <b>quota</b> {HOSTILE}": 100}}],
+            "outputs": {"x_instruction.jsonl": artifacts.file_hash(home / "x_instruction.jsonl")}, "code_digest": "c" * 64})
+    return tmp_path / "mine"
+
+
+def test_datasets_loads_the_folder_with_every_row_as_it_was(run, capsys):
+    import datasets
+
+    assert publish.main(["dataset", "mine"]) == 0
+    folder = capsys.readouterr().out.splitlines()[-1]
+    for lang in ("sw", "ur"):
+        loaded = datasets.load_dataset(folder, lang)
+        assert set(loaded) == {"train", "validation"} and len(loaded["validation"]) < len(loaded["train"]) / 10
+        want = {r["id"]: r for r in artifacts.read_jsonl(run / lang / "05_diversification" / "x_instruction.jsonl")}
+        rows = [*loaded["train"], *loaded["validation"]]
+        assert {r["id"] for r in rows} == set(want) and len(rows) == len(want)
+        for row in rows:
+            assert {k: row[k] for k in ("instruction", "output", "rating", "p2", "round", "cluster", "language")} == {
+                k: want[row["id"]][k] for k in ("instruction", "output", "rating", "p2", "round", "cluster", "language")}
+            assert row["source"] == "atlas"
+            assert [m["role"] for m in row["messages"]] == ["user", "assistant"]
+            assert row["messages"][1]["content"] == row["output"] and row["instruction"] in row["messages"][0]["content"]
+
+
+def test_the_same_run_gives_the_same_bytes(run):
+    first = artifacts.file_hash(publish.dataset("mine"))
+    assert artifacts.file_hash(publish.dataset("mine")) == first
+    assert not list(run.glob(".tmp-*"))
+    assert artifacts.file_hash(publish.dataset("mine", ["sw"])) != first
+    assert not (run / "dataset" / "data" / "ur").exists()
+
+
+def test_trl_trains_on_the_messages(run, tmp_path):
+    import datasets
+    import torch
+    from trl import SFTConfig, SFTTrainer
+
+    from xinstruct_utils.train import load
+
+    rows = datasets.load_dataset(str(publish.dataset("mine")), "sw", split="train").select(range(4))
+    model, tokenizer = load("atlas")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    torch.set_num_threads(1)
+    trainer = SFTTrainer(model=model, processing_class=tokenizer, train_dataset=rows.select_columns(["messages"]),
+                         args=SFTConfig(output_dir=str(tmp_path / "sft"), max_steps=1, per_device_train_batch_size=2,
+                                        use_cpu=True, bf16=False, report_to="none", save_strategy="no", disable_tqdm=True))
+    assert trainer.train().training_loss > 0
+
+
+def test_the_card_tells_of_the_run_and_holds_no_markup_of_others(run):
+    card = (publish.dataset("mine") / "README.md").read_text(encoding="utf-8")
+    front = card.split("---\n")[1]
+    assert "license: apache-2.0" in front and "config_name: ur" in front
+    assert "<script" not in card and "<b>" not in card and "&lt;script&gt;" in card
+    assert "| 500 | 400 |" in card and "c" * 12 in card and "A toy" in card
+    cells = next(line for line in card.splitlines() if "&lt;b&gt;" in line).strip("| ").split(" | ")
+    assert len(cells) == 6      # a bar in a reason made no column
+
+
+@pytest.mark.parametrize("source, licence", [("culturax", "odc-by"), ("fineweb2", "odc-by"), ("files", "other")])
+def test_the_licence_follows_the_texts(run, source, licence, monkeypatch):
+    monkeypatch.setattr(publish, "source_of", lambda profile: source)
+    card = (publish.dataset("mine") / "README.md").read_text(encoding="utf-8")
+    assert f"license: {licence}" in card and publish.LICENCES[source][1] in card
+
+
+def test_a_missing_or_altered_data_set_is_one_error_and_leaves_the_old_one(run, capsys):
+    folder = publish.dataset("mine")
+    before = artifacts.file_hash(folder)
+    path = run / "ur" / "05_diversification" / "x_instruction.jsonl"
+    path.write_text(path.read_text(encoding="utf-8") + "{}\n", encoding="utf-8")
+    assert publish.main(["dataset", "mine"]) == 2
+    assert "run the step again" in capsys.readouterr().err
+    (path.parent / "manifest.json").unlink()
+    assert publish.main(["dataset", "mine", "--langs", "ur"]) == 2
+    assert "make run RUN=mine LANGS=ur" in capsys.readouterr().err
+    assert publish.main(["dataset", "mine", "--langs", "xx"]) == 2
+    assert artifacts.file_hash(folder) == before and not list(run.glob(".tmp-*"))
+
+
+def test_nothing_leaves_the_machine_unless_asked(run, monkeypatch, capsys):
+    import socket
+
+    import huggingface_hub
+
+    calls = []
+
+    class Hub:
+        """The two calls that an upload may make."""
+
+        def create_repo(self, name, **more):
+            calls.append(("create", name, more))
+
+        def upload_folder(self, **more):
+            calls.append(("upload", more))
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    monkeypatch.setattr(socket.socket, "connect", lambda *args: pytest.fail("something connected to a network"))
+    assert publish.main(["dataset", "mine"]) == 0 and not calls
+    assert publish.main(["dataset", "mine", "--upload", "me/x"]) == 0
+    assert [c[0] for c in calls] == ["create", "upload"] and calls[0][2]["private"] is True
+    assert calls[1][1]["repo_id"] == "me/x" and calls[1][1]["folder_path"] == str(run / "dataset")
+    assert capsys.readouterr().out.splitlines()[-1] == str(run / "dataset")
+
+
+def test_a_tuned_model_gets_a_card_and_loads(run, capsys):
+    from xinstruct_utils.train import load
+
+    home = artifacts.step_dir("mine", "sw", "08_instruction_tuning")
+    model, tokenizer = load("atlas")
+    model.save_pretrained(home / "models" / "refined")
+    tokenizer.save_pretrained(home / "models" / "refined")
+    assert publish.main(["model", "mine", "--langs", "sw"]) == 2       # the step is not finished
+    artifacts.write_json(home / "models" / "refined" / "train.json", {"rows": 9, "too_long": 1, "losses": [2.0, 1.5]})
+    artifacts.write_json(home / "manifest.json", {"code_digest": "d" * 64})
+    assert publish.main(["model", "mine"]) == 2
+    capsys.readouterr()
+    assert publish.main(["model", "mine", "--langs", "sw"]) == 0
+    folder = capsys.readouterr().out.splitlines()[-1]
+    load(folder)
+    card = (run / "model-sw" / "README.md").read_text(encoding="utf-8")
+    assert "Answer in Swahili. As a web page." in card and "| 9 | 1 |" in card
+    assert json.loads((run / "model-sw" / "config.json").read_text())["model_type"] == "llama"
+    assert not (run / "model-sw" / "train.json").exists()
