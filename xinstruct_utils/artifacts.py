@@ -4,12 +4,15 @@ A step is done when its `manifest.json` is there; it is written last, by atomic 
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
 import resource
 import sys
 import time
+from array import array
+from collections.abc import Sequence
 from errno import ENOSPC
 from pathlib import Path
 
@@ -94,6 +97,28 @@ def read_jsonl(path):
     with open(path, encoding="utf-8", newline="\n") as stream:
         for line in stream:
             yield json.loads(line)
+
+
+class Rows(Sequence):
+    """The rows of a JSONL file of the pipeline, as a sequence that stays on disk: eight bytes of memory a row."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        with open(path, "rb") as stream:
+            self.starts = array("Q", itertools.accumulate(map(len, stream), initial=0))[:-1]
+
+    def __len__(self):
+        return len(self.starts)
+
+    def __iter__(self):
+        return read_jsonl(self.path)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        with open(self.path, "rb") as stream:
+            stream.seek(self.starts[index])
+            return json.loads(stream.readline())
 
 
 def paper_numbers():
@@ -197,7 +222,6 @@ class Step:
     def measures(self):
         """The figures measured so far, as a table."""
         import pandas as pd
-
         return pd.Series({k: v for k, v in self.measured.items() if not isinstance(v, dict | list)}, dtype=object,
                          name=self.lang).to_frame()
 

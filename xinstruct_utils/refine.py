@@ -4,6 +4,7 @@ A rating is 2 for the true output, 1 for a flawed one (parts deleted or duplicat
 output) and 0 for another sample's output. No human labels any of them.
 """
 
+import heapq
 import random
 import re
 
@@ -96,6 +97,9 @@ def rank_key(row, ranking="p2"):
     return row["p2"] if ranking == "p2" else row["p1"] + 2 * row["p2"]
 
 
-def select(rated, keep, ranking="p2"):
-    """The `keep` best rated candidates, best first; ties are broken by id, so that the choice is the same anywhere."""
-    return sorted(rated, key=lambda r: (-rank_key(r, ranking), r["id"]))[:keep]
+def select(rated, keep, ranking="p2", worst=False):
+    """The `keep` best rated candidates of any number, best first; ties are broken by id, so that the choice is the same
+    anywhere. With `worst`, the last ones of that order. Only the chosen ones are held in memory."""
+    choose = heapq.nlargest if worst else heapq.nsmallest
+    return sorted(choose(keep, rated, key=lambda r: (-rank_key(r, ranking), r["id"])),
+                  key=lambda r: (-rank_key(r, ranking), r["id"]))
