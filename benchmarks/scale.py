@@ -1,0 +1,156 @@
+"""A million short texts through the bookkeeping of notebooks 01-05: `python benchmarks/scale.py [ROWS]`.
+
+The notebooks' own cells run, each step in a process of its own; only what a GPU does is stood in for: trained models,
+instructions, ratings and sentence vectors are drawn from each row's id. With --kill every step is killed once on its way and
+begun again. Prints a JSON line for each step: seconds, rows a second, peak memory in MiB, digest of what it wrote; exit code 1
+where a step needs more than 6 GiB.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from unittest import mock
+
+from xinstruct_utils import artifacts, cluster, config, launch
+from xinstruct_utils.notebooks import notebooks_dir, parameters_of
+
+LIMIT_MIB = 6 * 1024
+STEPS = (("01_seed_data", None), ("02_corpus", None), ("03_backtranslation", None), ("04_refinement", 1),
+         ("05_diversification", None))
+
+
+def drawn(row_id, *words):
+    """A number from 0 to 1 that depends on the row's id only."""
+    return zlib.crc32(f"{row_id}/{words}".encode()) / 2**32
+
+
+def stand_in(task, row):
+    """What a model might have made of a row."""
+    if task == "rate":
+        p0, p1 = drawn(row["id"], 0) / 2, drawn(row["id"], 1) / 2
+        return {"p0": round(p0, 6), "p1": round(p1, 6), "p2": round(1 - p0 - p1, 6)}
+    if task == "likelihood":
+        return {"log_likelihood": -drawn(row["id"])}
+    if task == "rate_by_generation":
+        return {"text": "2", "finish_reason": "stop", "tokens": 1}
+    cut = drawn(row["id"], "cut") < 0.05
+    return {"text": f"Name thing {int(1e6 * drawn(row['id']))}.", "finish_reason": "length" if cut else "stop", "tokens": 5}
+
+
+def stand_in_jobs(jobs, processes=1):
+    """As `launch.run_all`, with stand-ins for models: the same files, shard by shard."""
+    cost = {"wall_s": 0.0, "startup_s": 0.0, "peak_rss_mib": 0}
+    for module, settings, out in jobs:
+        if module == "train":
+            rows = sum(1 for _ in artifacts.read_jsonl(settings["input"]))
+            artifacts.write_json(Path(out) / "train.json", {"rows": rows, "too_long": 0, "losses": [1.0]})
+        else:
+            shards, rows = artifacts.Shards(out, settings["shard_size"]), artifacts.read_jsonl(settings["input"])
+            for index in itertools.count():
+                if not (chunk := list(itertools.islice(rows, settings["shard_size"]))):
+                    break
+                if not shards.file(index).exists():
+                    shards.write(index, [{"id": r["id"], **stand_in(settings["task"], r)} for r in chunk])
+        artifacts.write_json(Path(out) / "done.json", {"cost": cost, "work_s": 1.0})
+    return [cost] * len(jobs)
+
+
+def vectors(texts, encoder):
+    """Unit vectors of 384 dimensions in place of an hour of sentence encoding."""
+    import numpy as np
+
+    made = np.random.default_rng(0).standard_normal((len(texts), 384), dtype="float32")
+    return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+def execute(name, run, iteration):
+    """Run a notebook's code cells here, with the stand-ins, and print what it took."""
+    os.environ["MPLBACKEND"] = "Agg"
+    begun, profile = time.time(), config.load_run(run)
+    given = parameters_of(name, profile, run, "sw", iteration)
+    cells = [c for c in artifacts.read_json(notebooks_dir() / f"{name}.ipynb")["cells"] if c["cell_type"] == "code"]
+    space = {"__name__": "__main__", **given}
+    with mock.patch.object(launch, "run_all", stand_in_jobs), mock.patch.object(cluster, "embed", vectors):
+        for cell in cells:
+            if "parameters" not in cell["metadata"].get("tags", ()):
+                exec(compile("".join(cell["source"]), name, "exec"), space)  # noqa: S102
+    manifest = artifacts.read_json(artifacts.step_dir(run, "sw", name, iteration) / "manifest.json")
+    print(json.dumps({"step": name, "rows": manifest["counts"][-1]["in"], "seconds": round(time.time() - begun, 1),
+                      "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+                      "digest": artifacts.digest(manifest["outputs"])[:16]}))
+
+
+def texts(rows):
+    """Short texts in the shape of a user's files; some are too short, some come twice."""
+    words = "maji nyumba barabara shule kitabu mti mto bahari jua mwezi nyota ndege samaki chakula rafiki mji soko".split()  # noqa: SIM905
+    for i in range(rows):
+        draw = random.Random(i - (i % 50 == 49))
+        yield {"language": "sw", "text": " ".join(draw.choices(words, k=draw.randint(8, 30))) + f" {i - (i % 50 == 49)}."}
+
+
+def prepare(root, run, rows):
+    """The run's input files and its profile."""
+    pairs = ({"language": "sw", "instruction": f"Name thing {i}.", "output": f"Kitu cha {i} ni hiki."} for i in range(600))
+    artifacts.write_jsonl(root / "seed.jsonl", pairs)
+    artifacts.write_jsonl(root / "corpus.jsonl", texts(rows))
+    small = max(50, rows // 16)
+    config.open_run(run, config.load_profile(
+        "local", seed_path=str(root / "seed.jsonl"), corpus_path=str(root / "corpus.jsonl"), languages=["sw"], iterations=1,
+        keep=small, final_size=small // 2, clusters=max(5, min(1000, small // 60)), shard_size=max(100, min(10_000, rows // 20))))
+
+
+def run_step(name, run, iteration, kill_after=None):
+    """One step in a process of its own; with `kill_after` it is killed then, if it still runs. Returns its figures, or None."""
+    line = [sys.executable, __file__, "--step", name, "--run", run] + (["--iteration", str(iteration)] if iteration else [])
+    child = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        told, _ = child.communicate(timeout=kill_after)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+        return None
+    if child.returncode:
+        raise SystemExit(f"{name} failed with exit code {child.returncode}")
+    return json.loads(told.splitlines()[-1])
+
+
+def main():
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="?", type=int, default=1_000_000)
+    parser.add_argument("--kill", type=float, default=0, help="kill every step once, after this many seconds")
+    parser.add_argument("--folder", help="where the run goes, and stays; default: a temporary folder")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    parser.add_argument("--run", default="scale", help=argparse.SUPPRESS)
+    parser.add_argument("--iteration", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.step:
+        return execute(args.step, args.run, args.iteration)
+    with tempfile.TemporaryDirectory() as made:
+        root = Path(args.folder or made)
+        os.environ["XINSTRUCT_RUNS"] = str(root / "runs")
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(artifacts.REPO), os.environ.get("PYTHONPATH", "")])
+        prepare(root, args.run, args.rows)
+        most = 0
+        for name, iteration in STEPS:
+            killed = bool(args.kill) and run_step(name, args.run, iteration, args.kill) is None
+            figures = run_step(name, args.run, iteration)
+            most = max(most, figures["peak_mib"])
+            per_second = round(figures["rows"] / figures["seconds"])
+            print(json.dumps(figures | {"rows a second": per_second, "killed once": killed}), flush=True)
+        print(json.dumps({"rows": args.rows, "peak_mib": most, "limit_mib": LIMIT_MIB}))
+    sys.exit(most > LIMIT_MIB)
+
+
+if __name__ == "__main__":
+    main()
