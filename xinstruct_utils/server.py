@@ -41,7 +41,8 @@ class Server:
         from openai import OpenAIError
 
         try:
-            listed = await asyncio.wait_for(self.api.get("/models", cast_to=object), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                listed = await self.api.get("/models", cast_to=object)
             return [card for card in listed["data"] if isinstance(card, dict)]
         except (TypeError, KeyError, ValueError):
             raise OpenAIError("/models is no list of models") from None
@@ -56,12 +57,13 @@ class Server:
         loaded = [c.get("id") for c in cards if c.get("max_model_len")]
         if loaded and not mine:
             raise InputError(f"{self.url} serves {', '.join(map(str, loaded))}, but this step asks for {self.model}; start "
-                             f"there: vllm serve {self.model} --port {self.api.base_url.port or 8000} (or set server_command, and each "
-                             "step starts the servers that it needs)")
+                             f"there: vllm serve {self.model} --port {self.api.base_url.port or 8000} (or set server_command: "
+                             "then each step starts the servers that it needs)")
         self.name, (ids, _) = (mine or [self.model])[0], asked.ids(row)
         for self.plain in (False, True):
             try:
-                await asyncio.wait_for(self.ask(asked.body(row, ids, self.name, self.plain) | {"max_tokens": 1}), 300)
+                async with asyncio.timeout(300):
+                    await self.ask(asked.body(row, ids, self.name, self.plain) | {"max_tokens": 1})
                 return
             except APIStatusError as error:
                 if error.status_code not in (400, 404, 422):
@@ -71,7 +73,8 @@ class Server:
 
     def told(self, error):
         """An error in a line, without the server's key."""
-        return f"{type(error).__name__}: {error}".replace(self.key, "***" if self.key != "none" else "none")[:400]
+        told = f"{type(error).__name__}: {str(error) or 'no answer in time'}"
+        return (told if self.key == "none" else told.replace(self.key, "***"))[:400]
 
     def lose(self, why):
         """The server is away: its calls end, and their rows go to others."""
@@ -94,10 +97,11 @@ class Job:
 
     async def run(self):
         """Answer everything that has no shard yet. Raises InputError."""
-        self.todo = sum(len(rows) for _, rows in inference.pending(self.s["input"], self.shards))
-        self.first = next((rows[0] for _, rows in inference.pending(self.s["input"], self.shards)), None)
+        self.rows, size = inference.count(self.s["input"]), self.shards.size
+        self.todo = sum(min(size, self.rows - i * size) for i in range(-(-self.rows // size)) if not self.shards.file(i).exists())
         if not self.todo:
             return
+        self.first = next(inference.pending(self.s["input"], self.shards))[1][0]
         tasks = [asyncio.ensure_future(c) for c in (
             self._feed(), self._report(), *map(self._look_after, self.servers),
             *(self._work(server) for server in self.servers for _ in range(self.s["server_concurrency"])))]
@@ -192,7 +196,9 @@ class Job:
                 if refused or missed >= MISSES or not server.up.is_set():
                     server.lose(server.told(error))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(server.doubt.wait(), BEAT if server.up.is_set() else 0.5)
+                # Not wait_for: before Python 3.12 it may swallow the cancellation that ends this task.
+                async with asyncio.timeout(BEAT if server.up.is_set() else 0.5):
+                    await server.doubt.wait()
 
     async def _report(self):
         """Show progress; end the job when no server has answered for too long."""
@@ -221,5 +227,5 @@ def main(s):
     startup = time.time() - begun
     job = Job(s, asked, started(s, model))
     asyncio.run(job.run())
-    launch.finish_job(s["out"], s, startup, begun, rows=inference.count(s["input"]), work_s=round(time.time() - job.begun, 3),
+    launch.finish_job(s["out"], s, startup, begun, rows=job.rows, work_s=round(time.time() - job.begun, 3),
                       faults=job.faults, answers={server.url: server.answered for server in job.servers})
