@@ -245,7 +245,7 @@ def test_transformers_serve_is_started_for_the_jobs_and_gone_after_them(a_run, r
     s = a_run(engine="server", server_urls=[f"http://127.0.0.1:{port}/v1"], server_command=command, server_concurrency=2)
     launch.run_all([("inference", s, out), ("inference", dict(s, max_new_tokens=4), out.with_name("short"))])
     assert list(Shards(out, 3).read()) == local(atlas, ROWS[:6])
-    assert (out.parent / "logs" / "answers.log").read_text().count("transformers serve") == 0
+    assert (out.parent / "logs" / "answers.log").read_text().count("transformers serve") == 1
     assert (out.parent / "logs" / f"answers.server-{port}.log").exists() and not answers(port, "/health")
     assert "answers: server, task=generate" in capfd.readouterr().out
 

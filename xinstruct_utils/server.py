@@ -37,13 +37,17 @@ class Server:
         return await self.api.post("/completions", cast_to=object, body=body)
 
     async def models(self):
-        """What the server lists: [{"id", ...}]. Raises OpenAIError or TimeoutError."""
-        from openai import OpenAIError
+        """What the server lists: [{"id", ...}], none where it has no list. Raises OpenAIError or TimeoutError."""
+        from openai import APIStatusError, OpenAIError
 
         try:
             async with asyncio.timeout(PATIENCE):
                 listed = await self.api.get("/models", cast_to=object)
             return [card for card in listed["data"] if isinstance(card, dict)]
+        except APIStatusError as error:
+            if error.status_code in (404, 500):        # `transformers serve` fails to list a cache that is not there
+                return []
+            raise
         except (TypeError, KeyError, ValueError):
             raise OpenAIError("/models is no list of models") from None
 
@@ -212,8 +216,9 @@ class Job:
                 raise InputError(f"no server answered for {time.time() - alive:.0f} s ({told}); all finished shards are kept: "
                                  f"start servers of {self.servers[0].model} (or set server_command) and run again")
             left = f"{(time.time() - self.begun) * (self.todo / self.done - 1):.0f} s" if self.done else "?"
+            away = "" if up else f", waiting: {self.servers[0].url}: {self.servers[0].why}"
             print(f"{self.s['task']} {self.done:,}/{self.todo:,} rows, {up} of {len(self.servers)} servers up, {self.faults} "
-                  f"faults, ETA {left}", flush=True)
+                  f"faults, ETA {left}{away}", flush=True)
             await asyncio.sleep(1 if time.time() - self.begun < 30 else 5)
 
 
