@@ -1,7 +1,7 @@
 """Requests to a completions server and what its replies say, for `server`: token ids in, results of `inference` out.
 
-Checked against the sources of vLLM 0.30 and SGLang: both take token ids as `prompt`, and both would otherwise take sampling
-settings from the model's generation_config.json.
+Checked against the sources of vLLM and SGLang: both take token ids as `prompt`, and both would otherwise take sampling settings
+from the model's generation_config.json.
 """
 
 import math
