@@ -1,9 +1,14 @@
-"""Generation and rating with the packaged Atlas model."""
+"""Generation and rating with the packaged Atlas model, in this process and in several ranks."""
+
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
 
-from xinstruct_utils import inference, prompts, train
+from xinstruct_utils import config, inference, launch, prompts, train
+from xinstruct_utils.artifacts import REPO, Shards, write_jsonl
 from xinstruct_utils.train import load
 
 
@@ -69,7 +74,6 @@ def test_likelihood_is_the_mean_over_completion_tokens(atlas):
 @pytest.mark.parametrize("width", [40, 3000])
 @pytest.mark.parametrize("temperature", [0.3, 0.7, 1.5])
 def test_the_nucleus_is_that_of_transformers(width, temperature):
-    import torch
     from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
     torch.manual_seed(0)
@@ -79,3 +83,50 @@ def test_the_nucleus_is_that_of_transformers(width, temperature):
     assert torch.equal(got, want)
     assert (got > float("-inf")).any(-1).all()
     assert torch.equal(inference.nucleus(temperature, 0.9, first=2)(None, scores), want)
+
+
+# Through launch.run, in a run's folder: the profile says how many processes.
+
+
+@pytest.fixture
+def job(runs):
+    """A function that runs inference over 40 prompts in `runs` with so many processes: the shards' bytes."""
+    def go(run, processes, before=None):
+        config.open_run(run, config.load_profile("smoke", inference_processes=processes))
+        home, rows = runs / run / "sw" / "step", [{"id": str(k), "prompt": f"Nchi {k}: "} for k in range(40)]
+        write_jsonl(home / "in.jsonl", rows)
+        s = dict(task="generate", model="atlas", input=str(home / "in.jsonl"), shard_size=4, bf16=False, threads=1, seed=0,
+                 token_budget=512, temperature=0.9, top_p=0.9, max_new_tokens=24)
+        if before:
+            before(home, s)
+        else:
+            launch.run("inference", s, home / "out")
+        return {p.name: p.read_bytes() for p in sorted((home / "out").glob("shard-*"))}
+    return go
+
+
+def test_two_ranks_killed_in_the_middle_and_gone_on_with_by_one_give_the_bytes_of_one(job, runs, monkeypatch):
+    def kill(home, s):
+        code = f"from xinstruct_utils import launch; launch.run('inference', {s!r}, {str(home / 'out')!r})"
+        child = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.time() + 120
+        while len(list((home / "out").glob("shard-*"))) < 3:
+            assert child.poll() is None and time.time() < until
+            time.sleep(0.01)
+        child.kill()
+        child.wait()
+
+    halfway = job("two", 2, kill)
+    assert 3 <= len(halfway) < 10 and not (runs / "two" / "sw" / "step" / "out" / "done.json").exists()
+    log = (runs / "two" / "sw" / "step" / "logs" / "out.log").read_text()
+    assert "rank 0" in log and "rank 1" in log
+    resumed, alone = job("two", 1), job("one", 1)
+    assert resumed == alone and len(alone) == 10 and halfway.items() <= alone.items()
+
+
+def test_chunks_are_read_one_at_a_time_and_those_with_a_shard_are_left_out(tmp_path):
+    write_jsonl(tmp_path / "in.jsonl", [{"id": k, "text": "a\u2028b"} for k in range(7)])
+    shards = Shards(tmp_path / "out", 3)
+    shards.write(1, [])
+    made = [(index, [r["id"] for r in rows]) for index, rows in inference.pending(tmp_path / "in.jsonl", shards)]
+    assert made == [(0, [0, 1, 2]), (2, [6])] and inference.count(tmp_path / "in.jsonl") == 7

@@ -9,6 +9,9 @@ from pydantic import ValidationError
 from .artifacts import REPO, InputError, read_json, root, run_dir, write_json
 from .profile import Profile
 
+# Where inference runs and how: may be another machine tomorrow, with the same results.
+WHERE = ("inference_processes", "server_urls", "server_concurrency", "server_command", "server_wait_s")
+
 
 def checked(values, origin):
     """The values as a Profile. Raises InputError that names `origin`, the key, and a key of like name."""
@@ -29,6 +32,9 @@ def checked(values, origin):
     if profile.source == "files" and not (profile.seed_path and profile.corpus_path):
         raise InputError(f"{origin}: source is 'files', so seed_path and corpus_path are needed, for instance "
                          'SET="seed_path=my/seed.jsonl corpus_path=my/corpus.jsonl"')
+    if profile.engine == "server" and not all(url.startswith(("http://", "https://")) for url in profile.server_urls or [""]):
+        raise InputError(f"{origin}: engine is 'server', so server_urls is needed: a list of addresses, for instance "
+                         'SET="server_urls=http://127.0.0.1:8000/v1,http://127.0.0.1:8001/v1"')
     if profile.source == "files" and profile.benchmarks and profile.judge_by == "oracle":
         raise InputError(f"{origin}: benchmarks need a judge, and the oracle knows the Atlas only; set judge_by=openai")
     return profile
@@ -119,19 +125,19 @@ def resolve(run, profile=None, overrides=None):
 def open_run(run, profile, note=True):
     """Note the profile of a run at its first step; later steps must have the same. Raises InputError.
 
-    The languages may differ from call to call: a run can be extended by another language.
+    The languages may differ from call to call: a run can be extended by another language, and be gone on with elsewhere.
     """
     path, values = run_dir(run) / "run.json", profile.model_dump()
     if path.exists():
         old = checked(read_json(path), str(path)).model_dump()
-        changed = {k: (old[k], v) for k, v in values.items() if old[k] != v and k not in ("languages", "featured")}
+        changed = {k: (old[k], v) for k, v in values.items() if old[k] != v and k not in ("languages", "featured", *WHERE)}
         if changed:
             told = "; ".join(f"{k} was {a!r}, now {b!r}" for k, (a, b) in changed.items())
             raise InputError(f"run {run!r} was made with other settings ({told}); use another --run name, or remove it with: "
                              f"make clean RUN={run}")
         values["languages"] = old["languages"] + [c for c in values["languages"] if c not in old["languages"]]
         values["featured"] = old["featured"]
-        if values["languages"] == old["languages"]:
+        if values == old:
             return
     if note:
         write_json(path, values)

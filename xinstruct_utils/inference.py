@@ -1,13 +1,39 @@
-"""Generation and rating with transformers: run by `launch.run("inference", ...)` in a subprocess.
+"""Generation and rating with transformers: run by `launch.run("inference", ...)` in a subprocess, or in several (ranks).
 
 Prompts are sorted by length inside a chunk and batched by a token budget; each chunk is one shard file, written
 atomically and seeded by its content, so that a killed run resumes to the same bytes. A rating is one token at a
 fixed position: it is read from one prefill pass as a softmax over the three rating tokens (paper 3.3).
 """
 
+import itertools
+import json
 import os
 import time
 from pathlib import Path
+
+
+def model_path(name):
+    """Where a model is: the packaged one for "atlas", else the folder or hub id itself."""
+    from .atlas import BASE_MODEL
+
+    return str(BASE_MODEL) if name == "atlas" else name
+
+
+def count(path):
+    """Number of rows of a JSONL file."""
+    with open(path, "rb") as lines:
+        return sum(1 for _ in lines)
+
+
+def pending(path, shards):
+    """Yield (index, rows) of a file's chunks that have no shard yet; one chunk is in memory at a time."""
+    with open(path, encoding="utf-8", newline="\n") as lines:
+        for index in itertools.count():
+            chunk = list(itertools.islice(lines, shards.size))
+            if not chunk:
+                return
+            if not shards.file(index).exists():
+                yield index, [json.loads(line) for line in chunk]
 
 
 def batches(lengths, budget):
@@ -116,8 +142,25 @@ def likelihood(model, tokenizer, pairs, budget):
     return out
 
 
+def answers(s, model, tokenizer, chunk):
+    """The task's results for a chunk of rows."""
+    from .artifacts import digest
+
+    prompts = [r["prompt"] for r in chunk]
+    if s["task"] == "rate":
+        return [dict(zip(("p0", "p1", "p2"), p, strict=True)) for p in rate(model, tokenizer, prompts, s["token_budget"])]
+    if s["task"] == "rate_by_generation":
+        return generate(model, tokenizer, prompts, s["token_budget"], 4)
+    if s["task"] == "likelihood":
+        scores = likelihood(model, tokenizer, [(r["prompt"], r["completion"]) for r in chunk], s["token_budget"])
+        return [{"log_likelihood": x} for x in scores]
+    # The seed depends on the chunk's content only: a resumed run draws what an undisturbed one draws, on any rank.
+    seed = int(digest([s["seed"], [r["id"] for r in chunk]])[:8], 16)
+    return generate(model, tokenizer, prompts, s["token_budget"], s["max_new_tokens"], s["temperature"], s["top_p"], seed)
+
+
 def main(s):
-    """Run the settings' task over the input's rows, shard by shard.
+    """Run the settings' task over the input's rows, shard by shard; each rank takes every ranks-th of them.
 
     Tasks: "generate", "rate", "likelihood" (needs a completion in each row), "rate_by_generation" (the slow way, to compare).
     """
@@ -129,31 +172,21 @@ def main(s):
 
     torch.set_num_threads(s["threads"])
     startup = time.time() - start
-    model, tokenizer = load(s["model"])
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16 if s["bf16"] else torch.float32).eval()
-    rows = list(artifacts.read_jsonl(s["input"]))
-    shards = artifacts.Shards(Path(s["out"]), s["shard_size"])
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    begun = time.time()
-    pending = [(i, chunk) for i, chunk in shards.pending(rows) if i % ranks == rank]
-    for finished, (index, chunk) in enumerate(pending, 1):
-        prompts = [r["prompt"] for r in chunk]
-        if s["task"] == "rate":
-            made = [dict(zip(("p0", "p1", "p2"), p, strict=True)) for p in rate(model, tokenizer, prompts, s["token_budget"])]
-        elif s["task"] == "rate_by_generation":
-            made = generate(model, tokenizer, prompts, s["token_budget"], 4)
-        elif s["task"] == "likelihood":
-            scores = likelihood(model, tokenizer, [(r["prompt"], r["completion"]) for r in chunk], s["token_budget"])
-            made = [{"log_likelihood": x} for x in scores]
-        else:
-            # The seed depends on the chunk's content only: a resumed run draws what an undisturbed one draws.
-            seed = int(artifacts.digest([s["seed"], [r["id"] for r in chunk]])[:8], 16)
-            made = generate(model, tokenizer, prompts, s["token_budget"], s["max_new_tokens"], s["temperature"],
-                            s["top_p"], seed)
-        shards.write(index, [{"id": r["id"], **m} for r, m in zip(chunk, made, strict=True)])
-        left = (time.time() - begun) * (len(pending) / finished - 1)
-        print(f"{s['task']} shard {finished}/{len(pending)} ETA {left:.0f} s", flush=True)
-    while rank == 0 and any(True for _ in shards.pending(rows)):
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    model, tokenizer = load(s["model"])
+    model = model.to(device, torch.bfloat16 if s["bf16"] else torch.float32).eval()
+    shards, rows = artifacts.Shards(Path(s["out"]), s["shard_size"]), count(s["input"])
+    begun, files = time.time(), [shards.file(i) for i in range(-(-rows // s["shard_size"]))]
+    # By index, not by turn: what other ranks write meanwhile must not change which chunks are whose.
+    mine, finished = sum(not f.exists() for f in files[rank::ranks]), 0
+    for index, chunk in pending(s["input"], shards):
+        if index % ranks == rank:
+            shards.write(index, [{"id": r["id"], **m} for r, m in zip(chunk, answers(s, model, tokenizer, chunk), strict=True)])
+            finished += 1
+            left = (time.time() - begun) * (mine / finished - 1)
+            print(f"{s['task']} shard {finished}/{mine} ETA {left:.0f} s" + f" rank {rank}" * (ranks > 1), flush=True)
+    while rank == 0 and not all(f.exists() for f in files):
         time.sleep(0.2)                          # other ranks are still writing theirs
     if rank == 0:
-        launch.finish_job(s["out"], s, startup, start, rows=len(rows), work_s=round(time.time() - begun, 3))
+        launch.finish_job(s["out"], s, startup, start, rows=rows, work_s=round(time.time() - begun, 3))

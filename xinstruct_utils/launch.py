@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib
+import itertools
 import os
 import resource
 import shutil
@@ -11,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from .artifacts import InputError, digest, file_hash, read_json, write_bytes, write_json
+from .artifacts import InputError, digest, file_hash, read_json, root, write_bytes, write_json
 from .notebooks import modules_digest
 
 # Large tensors are freed and allocated at every step; without these, glibc gives the pages back to the kernel each
@@ -21,14 +22,15 @@ QUIET = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "
          "DATASETS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
 
 UNSHOWN = ("input", "model", "data", "folders")     # settings that are paths or hashes
+SERVERS = ("server_urls", "server_concurrency", "server_command", "server_wait_s")   # where a job runs, not what it makes
 
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
 
-def die_with_parent(parent=None):
+def die_with_parent(parent=None, how=signal.SIGKILL):
     """Have the operating system (Linux) kill this process as soon as its parent, of process id `parent`, is gone."""
     if LIBC:
-        LIBC.prctl(1, signal.SIGKILL)            # PR_SET_PDEATHSIG
+        LIBC.prctl(1, how)                       # PR_SET_PDEATHSIG
         if parent and os.getppid() != parent:    # it went before the call
             os._exit(1)
 
@@ -53,8 +55,26 @@ def key_of(module, settings):
         if began.exists() or path.exists():
             files[name] = began.read_text() if began.exists() else file_hash(path)
     # A model that is no folder is a hub id, known by its name.
-    values = {k: v for k, v in settings.items() if k not in ("out", "input", "folders") and not (k == "model" and k in files)}
+    values = {k: v for k, v in settings.items() if k not in ("out", "input", "folders", *SERVERS)
+              and not (k == "model" and k in files)}
     return digest([module, modules_digest(f"from xinstruct_utils import {module}"), values, files])
+
+
+def engine(module, settings, out, processes):
+    """The job as the profile of its run has it done: inference on ranks of its own number, or by servers.
+
+    Returns (module, settings, processes). A folder outside of the runs has no profile: nothing changes there.
+    """
+    from . import config
+
+    home = Path(out).absolute()
+    run = home.relative_to(root()).parts[0] if home.is_relative_to(root()) else None
+    if module != "inference" or not run or not (root() / run / "run.json").exists():
+        return module, settings, processes
+    profile = config.load_run(run)
+    if profile.engine == "server":
+        return "server", settings | {k: getattr(profile, k) for k in SERVERS}, 1
+    return module, settings, profile.inference_processes or processes
 
 
 def run(module, settings, out, processes=1):
@@ -65,6 +85,9 @@ def run(module, settings, out, processes=1):
 def run_all(jobs, processes=1):
     """Run heavy jobs (module, settings, folder) one after the other in one subprocess, which starts up only once.
 
+    Jobs of another number of processes, and jobs that ask servers, get a subprocess of their own: the one before them has
+    then given its GPUs back. What a run's profile says of inference (`engine`) holds for the jobs in its folder.
+
     Shows settings and command, writes logs/<name>.log beside the first folder, shows the log's last line while it runs.
     A finished job with the same settings and inputs is not repeated; a half-finished one goes on. Returns a list
     of {"wall_s", "startup_s", "peak_rss_mib"}. Raises RuntimeError with the end of the log on failure, InputError
@@ -72,6 +95,7 @@ def run_all(jobs, processes=1):
     """
     todo = []
     for module, settings, out in jobs:
+        module, settings, ranks = engine(module, settings, out, processes)
         out, key = Path(out), key_of(module, settings)
         began, done = out.with_name(f".{out.name}.key"), out / "done.json"
         if done.exists() and read_json(done).get("key") == key:
@@ -85,9 +109,9 @@ def run_all(jobs, processes=1):
         path = out.with_name(f"{out.name}.settings.json")
         write_json(path, {"module": module, **settings, "out": str(out), "key": key})
         print(f"{out.name}: {module},", ", ".join(f"{k}={v}" for k, v in settings.items() if k not in UNSHOWN))
-        todo.append(path)
-    if todo:
-        _watch(todo, processes)
+        todo.append((path, (ranks, module == "server")))
+    for (ranks, _), group in itertools.groupby(todo, lambda job: job[1]):
+        _watch([path for path, _ in group], ranks)
     return [read_json(Path(out) / "done.json")["cost"] for _, _, out in jobs]
 
 
@@ -143,6 +167,8 @@ def main(paths):
         settings = read_json(path)
         print(f"{settings['module']} -> {settings['out']}", flush=True)
         importlib.import_module(f"xinstruct_utils.{settings['module']}").main(settings)
+        while not (Path(settings["out"]) / "done.json").exists():
+            time.sleep(0.2)                      # the first rank still writes what the next job may read
 
 
 if __name__ == "__main__":

@@ -83,3 +83,11 @@ class Profile(BaseModel):
     opponent: str = "unrefined"
     translator_model: str | None = None
     human_labels: str | None = None
+    # inference: this machine's processes (0: as many as training has), or servers that speak OpenAI's API (vLLM, SGLang).
+    # server_command, run once for each of server_urls with {model}, {port}, {index} filled in, starts what a step needs.
+    engine: Literal["local", "server"] = "local"
+    inference_processes: int = Field(0, ge=0)
+    server_urls: list[str] = []
+    server_concurrency: int = Field(64, gt=0)
+    server_command: str | None = None
+    server_wait_s: int = Field(900, gt=0)
