@@ -83,3 +83,6 @@ class Profile(BaseModel):
     opponent: str = "unrefined"
     translator_model: str | None = None
     human_labels: str | None = None
+    # seed data of others: all native pairs and `seed_size` English ones; translator: google, openai:MODEL, nllb:HUB_ID_OR_FOLDER
+    seed_format: Literal["files", "oasst", "aya", "alpaca", "dolly"] = "files"
+    seed_translator: str = ""

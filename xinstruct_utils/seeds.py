@@ -207,7 +207,7 @@ def main(arguments=None):
     parser.add_argument("--out", required=True, help="JSONL file to write")
     parser.add_argument("--revision", default="main", help="of the hub's data set; a commit keeps a run repeatable")
     parser.add_argument("--translator", help="for alpaca-mt: google, openai:MODEL, or nllb:NAME_OR_FOLDER")
-    parser.add_argument("--base-url", help="of another server than the translator's own")
+    parser.add_argument("--base-url", help="of the server of openai:MODEL")
     parser.add_argument("--max-cost-usd", type=float, default=0.0, help="what a paid translator may cost")
     parser.add_argument("--limit", type=int, default=0, help="first pairs of Alpaca only; 0 is all")
     a = parser.parse_args(arguments)
