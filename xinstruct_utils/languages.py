@@ -33,6 +33,7 @@ _ROWS = [
     ("ur", "Urdu", "اردو", "Arab", "rtl", "low", "ur", "ur", "urd_Arab", "urd_Arab"),
 ]
 LANGUAGES = {row[0]: Language(*row) for row in _ROWS}
+ENGLISH = Language("en", "English", "English", "Latn", "ltr", "high", "en", "en", "eng_Latn", "eng_Latn")   # of instructions
 
 
 def get(code):
@@ -43,3 +44,8 @@ def get(code):
         raise InputError(f"unknown language code {code!r}: expected one of {', '.join(LANGUAGES)}; to add a language, add "
                          "its row to xinstruct_utils/languages.py")
     return LANGUAGES[code]
+
+
+def named(code):
+    """As `get`, and English too: what is translated from or into."""
+    return ENGLISH if code == ENGLISH.code else get(code)

@@ -91,3 +91,6 @@ class Profile(BaseModel):
     server_concurrency: int = Field(64, gt=0)
     server_command: str | None = None
     server_wait_s: int = Field(900, gt=0)
+    # seed data of others: all native pairs and `seed_size` English ones; translator: google, openai:MODEL, nllb:HUB_ID_OR_FOLDER
+    seed_format: Literal["files", "oasst", "aya", "alpaca", "dolly"] = "files"
+    seed_translator: str = ""
