@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from errno import ENOSPC
+from itertools import islice
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
@@ -123,6 +124,14 @@ class Shards:
     def write(self, index, rows):
         """Write one shard, atomically."""
         write_jsonl(self.file(index), rows)
+
+    def stream(self, rows):
+        """Write an iterator of rows, shard by shard; holds one shard in memory. Shards that are there stay."""
+        rows, index = iter(rows), 0
+        while chunk := list(islice(rows, self.size)):
+            if not self.file(index).exists():
+                self.write(index, chunk)
+            index += 1
 
     def read(self):
         """Yield the rows of all shards, in order."""
