@@ -78,7 +78,7 @@ def _without_menus(lines):
     """The lines of a page that has menus: its prose, with headings and lists that belong to it."""
     keep = [_is_prose(line) for line in lines]
     for prose, first, end in list(_runs(keep)):
-        after_colon = first and lines[first - 1].rstrip().endswith(":")
+        after_colon = first and any(line.endswith(":") for line in lines[first - 1:first + 1])     # "Ingredients:"
         listed = after_colon or all(ITEM.match(line) for line in lines[first:end])
         if not prose and any(keep) and (end - first < RUN or listed):
             keep[first:end] = [not _is_bar(line) for line in lines[first:end]]
