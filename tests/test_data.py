@@ -120,3 +120,7 @@ def test_a_sample_is_seeded_and_in_reading_order():
     rows = [{"k": k} for k in range(50)]
     one, two, other = (data.show(rows, 5, seed, ["k"], "fi").data for seed in (3, 3, 4))
     assert one == two != other and data.show(rows[:2], 9, 0, ["k"], "fi").data.count("<tr>") == 3
+
+
+def test_lengths_may_be_counted_already():
+    assert data.lengths(["ab", "abcd"]) == data.lengths([2, 4]) == {"mean": 3, "sd": 1, "n": 2} and data.lengths([]) == {"n": 0}

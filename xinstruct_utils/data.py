@@ -190,10 +190,10 @@ def instruction_fault(text, finish_reason):
 
 
 def lengths(texts):
-    """Mean and standard deviation of the texts' lengths in characters, and n."""
+    """Mean and standard deviation of the lengths of texts (or of lengths already counted) in characters, and n."""
     import statistics
 
-    sizes = [len(t) for t in texts]
+    sizes = [t if isinstance(t, int) else len(t) for t in texts]
     return {"mean": statistics.fmean(sizes), "sd": statistics.pstdev(sizes), "n": len(sizes)} if sizes else {"n": 0}
 
 
