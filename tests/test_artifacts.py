@@ -147,15 +147,3 @@ def test_measures_are_kept_apart_from_the_data(runs):
 def test_a_step_that_measured_nothing_says_so(runs):
     Step("01_x", "r", "sw").finish([])
     assert Step("02_y", "r", "sw").measures_of("01_x") == {}
-
-
-def test_rows_on_disk_are_a_sequence(tmp_path):
-    rows = [{"id": i, "text": f"riivi {i} – é 🌍\u2028" * (i % 3)} for i in range(50)]
-    artifacts.write_jsonl(tmp_path / "rows.jsonl", rows)
-    read = artifacts.Rows(tmp_path / "rows.jsonl")
-    assert len(read) == 50 and list(read) == rows and read[7] == rows[7] and read[-1] == rows[-1]
-    assert read[3:9:2] == rows[3:9:2] and read[48:] == rows[48:]
-    with pytest.raises(IndexError):
-        read[50]
-    artifacts.write_jsonl(tmp_path / "none.jsonl", [])
-    assert list(artifacts.Rows(tmp_path / "none.jsonl")) == []

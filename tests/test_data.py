@@ -120,3 +120,19 @@ def test_a_sample_is_seeded_and_in_reading_order():
     rows = [{"k": k} for k in range(50)]
     one, two, other = (data.show(rows, 5, seed, ["k"], "fi").data for seed in (3, 3, 4))
     assert one == two != other and data.show(rows[:2], 9, 0, ["k"], "fi").data.count("<tr>") == 3
+
+
+def test_lengths_may_be_counted_already():
+    assert data.lengths(["ab", "abcd"]) == data.lengths([2, 4]) == {"mean": 3, "sd": 1, "n": 2} and data.lengths([]) == {"n": 0}
+
+
+def test_rows_on_disk_are_a_sequence(tmp_path):
+    rows = [{"id": i, "text": f"riivi {i} – é 🌍\u2028" * (i % 3)} for i in range(50)]
+    artifacts.write_jsonl(tmp_path / "rows.jsonl", rows)
+    read = data.Rows(tmp_path / "rows.jsonl")
+    assert len(read) == 50 and list(read) == rows and read[7] == rows[7] and read[-1] == rows[-1]
+    assert read[3:9:2] == rows[3:9:2] and read[48:] == rows[48:]
+    with pytest.raises(IndexError):
+        read[50]
+    artifacts.write_jsonl(tmp_path / "none.jsonl", [])
+    assert list(data.Rows(tmp_path / "none.jsonl")) == []

@@ -11,8 +11,6 @@ import re
 import resource
 import sys
 import time
-from array import array
-from collections.abc import Sequence
 from errno import ENOSPC
 from pathlib import Path
 
@@ -99,28 +97,6 @@ def read_jsonl(path):
             yield json.loads(line)
 
 
-class Rows(Sequence):
-    """The rows of a JSONL file of the pipeline, as a sequence that stays on disk: eight bytes of memory a row."""
-
-    def __init__(self, path):
-        self.path = Path(path)
-        with open(path, "rb") as stream:
-            self.starts = array("Q", itertools.accumulate(map(len, stream), initial=0))[:-1]
-
-    def __len__(self):
-        return len(self.starts)
-
-    def __iter__(self):
-        return read_jsonl(self.path)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        with open(self.path, "rb") as stream:
-            stream.seek(self.starts[index])
-            return json.loads(stream.readline())
-
-
 def paper_numbers():
     """The paper's figures that the notebooks quote, each with its table."""
     return read_json(Path(__file__).with_name("paper.json"))
@@ -140,14 +116,22 @@ class Shards:
         return self.folder / f"shard-{index:05d}.jsonl"
 
     def pending(self, rows):
-        """Yield (index, chunk) of the chunks that have no file yet."""
-        for index in range(0, (len(rows) + self.size - 1) // self.size):
+        """Yield (index, chunk) of the chunks that have no file yet. Rows may be an iterator: one chunk is in memory."""
+        rows = iter(rows)
+        for index in itertools.count():
+            if not (chunk := list(itertools.islice(rows, self.size))):
+                return
             if not self.file(index).exists():
-                yield index, rows[index * self.size:(index + 1) * self.size]
+                yield index, chunk
 
     def write(self, index, rows):
         """Write one shard, atomically."""
         write_jsonl(self.file(index), rows)
+
+    def stream(self, rows):
+        """Write an iterator of rows, shard by shard; shards that are there stay."""
+        for index, chunk in self.pending(rows):
+            self.write(index, chunk)
 
     def read(self):
         """Yield the rows of all shards, in order."""

@@ -15,7 +15,7 @@ WHERE = ("inference_processes", "server_urls", "server_concurrency", "server_com
 
 def checked(values, origin):
     """The values as a Profile. Raises InputError that names `origin`, the key, and a key of like name."""
-    from . import languages
+    from . import clean, languages
 
     try:
         profile = Profile.model_validate(values)
@@ -29,12 +29,13 @@ def checked(values, origin):
         raise InputError(f"{origin}: {'; '.join(lines)}; the keys are those of xinstruct_utils.config.Profile") from None
     for code in [*profile.languages, profile.featured]:
         languages.get(code)
-    if profile.source == "files" and not (profile.seed_path and profile.corpus_path):
+    if profile.source == "files" and not (profile.seed_path and (profile.corpus_path or profile.corpus_source != "files")):
         raise InputError(f"{origin}: source is 'files', so seed_path and corpus_path are needed, for instance "
                          'SET="seed_path=my/seed.jsonl corpus_path=my/corpus.jsonl"')
     if profile.engine == "server" and not all(url.startswith(("http://", "https://")) for url in profile.server_urls or [""]):
         raise InputError(f"{origin}: engine is 'server', so server_urls is needed: a list of addresses, for instance "
                          'SET="server_urls=http://127.0.0.1:8000/v1,http://127.0.0.1:8001/v1"')
+    clean.chosen(profile.cleaning)
     if profile.source == "files" and profile.benchmarks and profile.judge_by == "oracle":
         raise InputError(f"{origin}: benchmarks need a judge, and the oracle knows the Atlas only; set judge_by=openai")
     return profile

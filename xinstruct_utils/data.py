@@ -1,14 +1,18 @@
 """Readers for seed data and corpora, cleaning with a reason per dropped row, and safe display.
 
-A user's files are JSONL, JSONL.gz or Parquet; every error names file and line. Text is never altered.
+A user's files are JSONL, packed or not, or Parquet; every error names file and line. Text is never altered.
 """
 
 import gzip
 import html
+import io
 import json
 import random
 import unicodedata
 import zlib
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from . import artifacts, languages
@@ -18,11 +22,22 @@ SEED_FIELDS = ("language", "instruction", "output")
 CORPUS_FIELDS = ("language", "text")
 
 
+def _open(path):
+    """A file's bytes, unpacked where its name ends in .gz or .zst."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")
+    if path.suffix == ".zst":
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"))
+    return open(path, "rb")
+
+
 def _lines(path):
-    """Yield (line number, row) of a JSONL or JSONL.gz file."""
-    opener, number = gzip.open if path.suffix == ".gz" else open, 0
+    """Yield (line number, row) of a JSONL, JSONL.gz or JSONL.zst file."""
+    number = 0
     try:
-        with opener(path, "rb") as stream:
+        with _open(path) as stream:
             for number, raw in enumerate(stream, 1):
                 if raw.strip():
                     yield number, _object(raw, number == 1, f"{path}, line {number}")
@@ -30,6 +45,9 @@ def _lines(path):
         raise InputError(f"{path}: damaged or cut off after line {number}, or not gzip at all: {error}; copy or compress it "
                          "again") from None
     except OSError as error:
+        if path.suffix == ".zst" and not error.strerror:
+            raise InputError(f"{path}: damaged or cut off after line {number}, or not Zstandard at all: {error}; copy or "
+                             "compress it again") from None
         raise InputError(f"{path}: expected a readable file, but: {error.strerror or error}") from None
 
 
@@ -52,11 +70,38 @@ def _parquet(path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    number = 0
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(1000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file: {error}") from None
-    yield from enumerate(table.to_pylist(), 1)
+
+
+def checked_row(row, fields, where):
+    """A raw row as {id, source_id, fields...}; `id` is the content id of the last field. Raises InputError with `where`."""
+    missing = [f for f in fields if f not in row]
+    if missing:
+        raise InputError(f"{where}: expected the fields {', '.join(fields)}, but {', '.join(missing)} is missing; the row "
+                         f"has {', '.join(row) or 'none'}")
+    wrong = [f for f in fields if not isinstance(row[f], str)]
+    if wrong:
+        raise InputError(f"{where}: {wrong[0]} must be a string, but {type(row[wrong[0]]).__name__} came")
+    given = row.get("id")
+    if not isinstance(given, str | int | None):
+        raise InputError(f"{where}: id must be a string or an integer, but {type(given).__name__} came")
+    try:
+        languages.get(row["language"])
+        "".join([str(given), *(row[f] for f in fields)]).encode()
+    except UnicodeEncodeError as error:      # JSON can escape what UTF-8 cannot hold
+        raise InputError(f"{where}: half a character, {error.object[error.start]!r}, came, which no UTF-8 file can hold; "
+                         "mend or remove the line") from None
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return {"id": artifacts.content_id(row["language"], row[fields[-1]]), "source_id": given, **{f: row[f] for f in fields}}
 
 
 def read_rows(path, fields, language):
@@ -69,38 +114,44 @@ def read_rows(path, fields, language):
     if not path.exists():
         raise InputError(f"{path}: no such file; expected JSONL, JSONL.gz or Parquet with the fields {', '.join(fields)}")
     rows, seen, other = [], {}, 0
-    for number, row in _parquet(path) if path.suffix == ".parquet" else _lines(path):
-        where = f"{path}, line {number}"
-        missing = [f for f in fields if f not in row]
-        if missing:
-            raise InputError(f"{where}: expected the fields {', '.join(fields)}, but {', '.join(missing)} is missing; the row "
-                             f"has {', '.join(row) or 'none'}")
-        wrong = [f for f in fields if not isinstance(row[f], str)]
-        if wrong:
-            raise InputError(f"{where}: {wrong[0]} must be a string, but {type(row[wrong[0]]).__name__} came")
-        given = row.get("id")
-        if not isinstance(given, str | int | None):
-            raise InputError(f"{where}: id must be a string or an integer, but {type(given).__name__} came")
-        try:
-            languages.get(row["language"])
-            "".join([str(given), *(row[f] for f in fields)]).encode()
-        except UnicodeEncodeError as error:      # JSON can escape what UTF-8 cannot hold
-            raise InputError(f"{where}: half a character, {error.object[error.start]!r}, came, which no UTF-8 file can hold; "
-                             "mend or remove the line") from None
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
+    for number, raw in _parquet(path) if path.suffix == ".parquet" else _lines(path):
+        row = checked_row(raw, fields, f"{path}, line {number}")
+        given = row["source_id"]
         if given is not None and given in seen:
-            raise InputError(f"{where}: duplicate id {given!r}, first in line {seen[given]}; make ids unique or leave them out")
+            raise InputError(f"{path}, line {number}: duplicate id {given!r}, first in line {seen[given]}; make ids unique or "
+                             "leave them out")
         seen[given] = number
-        if row["language"] != language:
+        if row["language"] == language:
+            rows.append(row)
+        else:
             other += 1
-            continue
-        rows.append({"id": artifacts.content_id(language, row[fields[-1]]), "source_id": given, **{f: row[f] for f in fields}})
     if not seen:
         raise InputError(f"{path}: the file is empty; expected rows with the fields {', '.join(fields)}")
     if not rows:
         raise InputError(f"{path}: no row is in {language!r}; expected rows with \"language\": \"{language}\"")
     return rows, {"other language": other}
+
+
+class Rows(Sequence):
+    """The rows of a JSONL file of the pipeline, as a sequence that stays on disk: eight bytes of memory a row."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        with open(path, "rb") as stream:
+            self.starts = array("Q", accumulate(map(len, stream), initial=0))[:-1]
+
+    def __len__(self):
+        return len(self.starts)
+
+    def __iter__(self):
+        return artifacts.read_jsonl(self.path)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        with open(self.path, "rb") as stream:
+            stream.seek(self.starts[index])
+            return json.loads(stream.readline())
 
 
 def source_paths(profile, run, lang):
@@ -111,7 +162,7 @@ def source_paths(profile, run, lang):
 
         return pages.build_world(run, lang, profile)
     return {"seed": Path(profile.seed_path.replace("{lang}", lang)), "prompts": None,
-            "corpus": Path(profile.corpus_path.replace("{lang}", lang))}
+            "corpus": Path((profile.corpus_path or "").replace("{lang}", lang))}
 
 
 def clean(rows, field, min_chars=1, max_chars=None):
@@ -164,10 +215,10 @@ def instruction_fault(text, finish_reason):
 
 
 def lengths(texts):
-    """Mean and standard deviation of the texts' lengths in characters, and n."""
+    """Mean and standard deviation of the lengths of texts (or of lengths already counted) in characters, and n."""
     import statistics
 
-    sizes = [len(t) for t in texts]
+    sizes = [t if isinstance(t, int) else len(t) for t in texts]
     return {"mean": statistics.fmean(sizes), "sd": statistics.pstdev(sizes), "n": len(sizes)} if sizes else {"n": 0}
 
 

@@ -24,6 +24,12 @@ class Profile(BaseModel):
     base_model: str = "atlas"
     templates: Literal["plain", "released"] = "plain"
     encoder: str = "minilm"
+    # corpus: where from, a commit of the hub's data set, texts to sample and to look at (0: all), rules of cleaning
+    corpus_source: Literal["files", "culturax", "fineweb2"] = "files"
+    corpus_revision: str = ""
+    corpus_sample: int = Field(0, ge=0)
+    corpus_scan: int = Field(0, ge=0)
+    cleaning: list[str] = ["length", "duplicates"]
     # data
     min_chars: int = Field(64, gt=0)
     max_chars: int = Field(2048, gt=0)

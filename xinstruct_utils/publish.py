@@ -30,7 +30,7 @@ FIELDS = ("id", "language", "instruction", "output", "rating", "p2", "round", "c
 
 def source_of(profile):
     """Where a run's texts come from: a key of LICENCES."""
-    return profile.source if profile.source == "atlas" else getattr(profile, "corpus_source", None) or "files"
+    return profile.source if profile.source == "atlas" else profile.corpus_source
 
 
 def dataset_rows(run, lang, source):
@@ -134,7 +134,7 @@ def dataset_card(run, profile, made):
               for lang, name, m in steps for c in m["counts"]]
     origin = [{"language": lang, "step": name, "code": m.get("code_digest", "")[:12], "modules": m.get("modules_digest", "")[:12],
                "commit": (m.get("git_commit") or "")[:12]} for lang, name, m in steps]
-    revision = getattr(profile, "corpus_revision", None)
+    revision = profile.corpus_revision
     toy = "**A toy.** These rows are of the Atlas, a made-up world; do not tune a real model on them.\n\n"
     return _card("dataset", front, run=run, toy=toy * (source == "atlas"), first=langs[0], held_out=HELD_OUT, source=source,
                  revision=f", revision {revision}" if revision else "", base_model=profile.base_model,
