@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from xinstruct_utils import artifacts, launch
-from xinstruct_utils.train import encode, load, speed_up_cpu
+from xinstruct_utils.train import encode, load
+from xinstruct_utils.trainer import speed_up_cpu
 
 SETTINGS = dict(base_model="atlas", epochs=25, learning_rate=2e-3, batch_tokens=512, max_tokens=256, bf16=False, seed=0,
                 threads=1)

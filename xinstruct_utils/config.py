@@ -9,6 +9,9 @@ from pydantic import ValidationError
 from .artifacts import REPO, InputError, read_json, root, run_dir, write_json
 from .profile import Profile
 
+# Keys that say which machine a run stands on: a run may go on on another one.
+MACHINE = ("accelerate_config", "train_processes", "device_rows")
+
 
 def checked(values, origin):
     """The values as a Profile. Raises InputError that names `origin`, the key, and a key of like name."""
@@ -29,9 +32,36 @@ def checked(values, origin):
     if profile.source == "files" and not (profile.seed_path and profile.corpus_path):
         raise InputError(f"{origin}: source is 'files', so seed_path and corpus_path are needed, for instance "
                          'SET="seed_path=my/seed.jsonl corpus_path=my/corpus.jsonl"')
+    if profile.accelerate_config:
+        path, started = accelerate_config(profile.accelerate_config)
+        if started["num_processes"] != profile.train_processes:
+            raise InputError(f"{origin}: train_processes is {profile.train_processes}, but {path} starts "
+                             f"{started['num_processes']}; make them equal")
+    for key in ("batch_rows", "batch_rows_under_3k"):
+        if (rows := getattr(profile, key)) % profile.train_processes:
+            raise InputError(f"{origin}: {key} is {rows}, which cannot be shared out to {profile.train_processes} "
+                             "train_processes; expected a multiple of them")
     if profile.source == "files" and profile.benchmarks and profile.judge_by == "oracle":
         raise InputError(f"{origin}: benchmarks need a judge, and the oracle knows the Atlas only; set judge_by=openai")
     return profile
+
+
+def accelerate_config(name):
+    """(Path, values) of an accelerate configuration: a name in profiles/accelerate, or a file. Raises InputError."""
+    import yaml
+
+    path = Path(name) if name.endswith((".yaml", ".yml")) else REPO / "profiles" / "accelerate" / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in (REPO / "profiles" / "accelerate").glob("*.yaml")))
+        raise InputError(f"accelerate_config is {name!r}: expected a YAML file that `accelerate config` made, or one of {known}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+    counts = [values.get(k) for k in ("num_machines", "num_processes")] if isinstance(values, dict) else [None]
+    if not all(type(n) is int and n > 0 for n in counts):
+        raise InputError(f"{path}: expected num_machines and num_processes, whole numbers above 0, but {counts} came")
+    return path, values
 
 
 def _read_yaml(text):
@@ -75,6 +105,8 @@ def load_profile(name_or_path, **overrides):
     for key in ("opponent", "human_labels"):
         if str(values.get(key)).endswith(".jsonl"):
             values[key] = str(Path(values[key]).expanduser().absolute())
+    if str(values.get("accelerate_config")).endswith((".yaml", ".yml")):
+        values["accelerate_config"] = str(Path(values["accelerate_config"]).expanduser().absolute())
     if isinstance(values.get("benchmarks"), list):
         values["benchmarks"] = [str(Path(str(path)).expanduser().absolute()) for path in values["benchmarks"]]
     return checked(values, str(path) + (" with " + ", ".join(overrides) if overrides else ""))
@@ -119,19 +151,20 @@ def resolve(run, profile=None, overrides=None):
 def open_run(run, profile, note=True):
     """Note the profile of a run at its first step; later steps must have the same. Raises InputError.
 
-    The languages may differ from call to call: a run can be extended by another language.
+    The languages may differ from call to call: a run can be extended by another language. So may the machine.
     """
     path, values = run_dir(run) / "run.json", profile.model_dump()
     if path.exists():
         old = checked(read_json(path), str(path)).model_dump()
-        changed = {k: (old[k], v) for k, v in values.items() if old[k] != v and k not in ("languages", "featured")}
+        may = ("languages", "featured", *MACHINE)
+        changed = {k: (old[k], v) for k, v in values.items() if old[k] != v and k not in may}
         if changed:
             told = "; ".join(f"{k} was {a!r}, now {b!r}" for k, (a, b) in changed.items())
             raise InputError(f"run {run!r} was made with other settings ({told}); use another --run name, or remove it with: "
                              f"make clean RUN={run}")
         values["languages"] = old["languages"] + [c for c in values["languages"] if c not in old["languages"]]
         values["featured"] = old["featured"]
-        if values["languages"] == old["languages"]:
+        if values == old:
             return
     if note:
         write_json(path, values)
