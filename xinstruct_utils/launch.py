@@ -56,10 +56,10 @@ def command(settings_paths, processes=1, config=""):
     On several nodes, `srun` starts this module once a node, which starts the node's launcher.
     """
     ours = ["-m", "xinstruct_utils.launch", *map(str, settings_paths)]
+    processes = min(processes, int(os.environ.get("SLURM_GPUS_ON_NODE", processes)))  # without `config`: of this node
     # Without --multi_gpu, accelerate would silently start one process only where there is no GPU; port 0 is any free one.
     several = ["-m", LAUNCHER, "--multi_gpu", "--num_processes", str(processes), "--num_machines", "1",
                "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    processes = min(processes, int(os.environ.get("SLURM_GPUS_ON_NODE", processes)))  # without a config: this node only
     if not config:
         return [sys.executable, *(several if processes > 1 else []), *ours]
     path, values = accelerate_config(config)

@@ -55,18 +55,19 @@ def batch_settings(s, n_rows, ranks):
                 gradient_accumulation_steps=rows // (ranks * here))
 
 
-def train_config(s, out, n_rows):
+def train_config(s, folder, n_rows):
     """TRL settings from ours. Made before the model is read: DeepSpeed's ZeRO-3 splits the weights while they are read."""
     import torch
     from trl import SFTConfig
 
     return SFTConfig(
-        output_dir=str(out / "checkpoints"), num_train_epochs=s["epochs"], learning_rate=s["learning_rate"],
+        output_dir=str(folder), num_train_epochs=s["epochs"], learning_rate=s["learning_rate"],
         lr_scheduler_type="cosine", warmup_steps=s.get("warmup", 0.03), weight_decay=s.get("weight_decay", 0.0),
         **batch_settings(s, n_rows, int(os.environ.get("WORLD_SIZE", 1))), shuffle_dataset=True, seed=s["seed"],
-        bf16=s["bf16"], use_cpu=not torch.cuda.is_available(), report_to="none", disable_tqdm=True, logging_steps=s.get("logging_steps", 5),
+        bf16=s["bf16"], use_cpu=not torch.cuda.is_available(), report_to="none", disable_tqdm=True,
+        logging_steps=s.get("logging_steps", 5), dataset_num_proc=None,
         save_strategy="steps" if s.get("save_steps") else "no", save_steps=s.get("save_steps") or 500,
-        activation_checkpointing=s.get("gradient_checkpointing", False), dataset_num_proc=None)
+        activation_checkpointing=s.get("gradient_checkpointing", False))
 
 
 def fit(s, encoded, folder):
@@ -75,22 +76,17 @@ def fit(s, encoded, folder):
     The weights (of the adapter, with `lora_rank`) are then in `folder`/final: gathered from all ranks, saved by one.
     """
     import torch
-    from datasets import Dataset
     from transformers import set_seed
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-    from trl import SFTTrainer
 
     from .train import load
 
-    config = train_config(s, folder.parent, len(encoded))
+    config = train_config(s, folder, len(encoded))
     set_seed(s["seed"])                          # a new row for the pad token is drawn at random
     # DeepSpeed keeps float32 weights of its own beside those that it computes with; LoRA leaves the base as it is.
     light = s["bf16"] and (s.get("lora_rank") or config.deepspeed_plugin)
     model, tokenizer = load(s["base_model"], "bfloat16" if light else "float32")
-    if not torch.cuda.is_available():
-        speed_up_cpu(model)
-    trainer = SFTTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(encoded),
-                         peft_config=_lora(s), callbacks=[_progress(time.time())])
+    trainer = make(s, config, model, tokenizer, encoded)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder, config.world_size))
     trainer.save_model(str(folder / "final"))
     state = trainer.state
@@ -102,6 +98,18 @@ def fit(s, encoded, folder):
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return state
+
+
+def make(s, config, model, tokenizer, encoded):
+    """TRL's trainer of a model, for these settings and encoded rows."""
+    import torch
+    from datasets import Dataset
+    from trl import SFTTrainer
+
+    if not torch.cuda.is_available():
+        speed_up_cpu(model)
+    return SFTTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(encoded),
+                      peft_config=_lora(s), callbacks=[_progress(time.time())])
 
 
 def _lora(s):
