@@ -73,7 +73,8 @@ def main(argv=None):
         return None
     given = dict((t.split("=", 1) if "=" in t else (Path(t).name, t)) for t in args.tokenizers) or packaged()
     made = table({name: open_tokenizer(path) for name, path in given.items()}, read_texts(args.texts))
-    print(made.pivot(index="language", columns="tokenizer", values=["tokens_per_char", "to_english", "unknown"]).round(2).to_string())
+    shown = made.pivot(index="language", columns="tokenizer", values=["tokens_per_char", "to_english", "unknown"])
+    print(shown.round(2).to_string())
     return made
 
 

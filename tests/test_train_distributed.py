@@ -25,7 +25,7 @@ NEEDS = pytest.mark.skipif(not HAS_DEEPSPEED, reason="DeepSpeed (extra dev), a C
 ROWS = [{"prompt": f"Nchi {k}:", "completion": f"Mji wa {k} ni Nairobi" + " na Mombasa" * (k % 5)} for k in range(26)]
 SETTINGS = dict(base_model="atlas", epochs=3, learning_rate=1e-3, batch_tokens=512, max_tokens=256, batch_rows=4, bf16=False,
                 seed=0, threads=1, logging_steps=1)
-KINDS = [pytest.param("ddp"), pytest.param("gpu8_zero2", marks=NEEDS), pytest.param("gpu8_zero3", marks=NEEDS)]
+KINDS = [pytest.param("ddp"), pytest.param("gpu8_zero2", marks=NEEDS), pytest.param("gpu8_zero3", marks=[NEEDS, pytest.mark.slow])]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -99,6 +99,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(home, made, kind):
 
 
 @NEEDS
+@pytest.mark.slow
 def test_under_zero3_one_call_trains_twice_and_reads_the_models(home):
     """What a step does: adapters, a full model, and inference with what was just made, in the same processes."""
     write_jsonl(home / "asked.jsonl", [{"id": str(k), **row} for k, row in enumerate(ROWS)])
@@ -128,6 +129,7 @@ sys.exit(max(abs(child.wait()) for child in made))
 
 
 @NEEDS
+@pytest.mark.slow
 def test_two_nodes_meet_through_srun(home, made, tmp_path, monkeypatch):
     """Both "nodes" are this machine, started by a stand-in for srun that does what it does: one task a node, numbered."""
     (tmp_path / "srun").write_text(SRUN)
