@@ -19,7 +19,7 @@ SHELL := /bin/bash
 export OMP_NUM_THREADS ?= 1
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help install book test lab smoke run plan annotate publish publish-dataset publish-model bench lint clean atlas-base
+.PHONY: help install book test test-slow lab smoke run plan annotate publish publish-dataset publish-model bench lint clean atlas-base
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -43,6 +43,9 @@ book: install  ## run the whole method in the Atlas and render the book
 
 test: install  ## run the tests
 	$(PYTHON) -m pytest
+
+test-slow: install  ## tests that take minutes each: ZeRO-3, a real Slurm (Debian's slurm-wlm and munge, and root)
+	$(PYTHON) -m pytest -m slow
 
 lab: install  ## JupyterLab on the notebooks
 	$(PYTHON) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/01_seed_data.ipynb

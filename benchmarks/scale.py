@@ -1,4 +1,4 @@
-"""A million short texts through the bookkeeping of notebooks 01-05: `python benchmarks/scale.py [ROWS]`.
+"""Many short texts through the bookkeeping of notebooks 01-05: `python benchmarks/scale.py 1000000`.
 
 The notebooks' own cells run, each step in a process of its own; only what a GPU does is stood in for: trained models,
 instructions, ratings and sentence vectors are drawn from each row's id. With --kill every step is killed once on its way and
@@ -127,7 +127,7 @@ def run_step(name, run, iteration, kill_after=None):
 def main():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="?", type=int, default=1_000_000)
+    parser.add_argument("rows", nargs="?", type=int, default=100_000)
     parser.add_argument("--kill", type=float, default=0, help="kill every step once, after this many seconds")
     parser.add_argument("--folder", help="where the run goes, and stays; default: a temporary folder")
     parser.add_argument("--step", help=argparse.SUPPRESS)

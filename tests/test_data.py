@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from xinstruct_utils import config, data
+from xinstruct_utils import artifacts, config, data
 from xinstruct_utils.artifacts import InputError, content_id
 
 ROW = {"language": "fi", "text": "Hyvää päivää"}

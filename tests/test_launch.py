@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from xinstruct_utils import launch, notebooks
+from xinstruct_utils import config, launch, notebooks
 from xinstruct_utils.artifacts import REPO, InputError, read_json, write_jsonl
 
 # Python runs sitecustomize at its start, so the subprocess knows a module xinstruct_utils.toy.
@@ -220,3 +220,67 @@ def test_the_settings_file_says_all_that_the_job_was_given(tmp_path):
     launch.run("toy", settings(keep=3), tmp_path / "out")
     told = read_json(tmp_path / "out.settings.json")
     assert told["keep"] == 3 and told["module"] == "toy" and json.dumps(told["out"]) == json.dumps(str(tmp_path / "out"))
+
+
+def config_file(path, **values):
+    path.write_text("\n".join(f"{k}: {v}" for k, v in ({"num_machines": 1, "num_processes": 2} | values).items()))
+    return str(path)
+
+
+def test_an_accelerate_configuration_says_how_a_job_is_started(tmp_path, monkeypatch):
+    made = launch.command(["a.json"], 1, config_file(tmp_path / "c.yaml"))
+    assert made[1:5] == ["-m", "accelerate.commands.launch", "--config_file", str(tmp_path / "c.yaml")]
+    assert made[-3:] == ["-m", "xinstruct_utils.launch", "a.json"] and "--multi_gpu" not in made
+    nodes = config_file(tmp_path / "n.yaml", num_machines=2)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(InputError, match="n.yaml: 2 nodes are started with srun, inside a Slurm allocation"):
+        launch.command(["a.json"], 1, nodes)
+
+
+def test_without_a_configuration_a_job_stays_on_its_node(monkeypatch):
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "2")
+    assert "--num_processes 2" in " ".join(launch.command(["a.json"], 16))
+
+
+@pytest.mark.parametrize("name, told", [("gpu9", "expected a YAML file.*gpu1, gpu2, gpu8_zero2, gpu8_zero3, nodes_zero3"),
+                                        ("bad.yaml", "expected num_machines and num_processes"), ("no.yaml", "YAML file")])
+def test_a_bad_accelerate_configuration_is_one_clear_error(tmp_path, monkeypatch, name, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.yaml").write_text("num_machines: two")
+    with pytest.raises(InputError, match=told):
+        config.load_profile("smoke", accelerate_config=name)
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (REPO / "profiles" / "accelerate").glob("*.yaml")))
+def test_accelerate_itself_reads_every_shipped_configuration(name):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    path, values = config.accelerate_config(name)
+    read = load_config_from_file(str(path))
+    assert read.num_processes == values["num_processes"] and read.use_cpu is False
+    assert (str(read.distributed_type) == "DistributedType.DEEPSPEED") == (values["num_processes"] > 1)
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused_with_the_profile():
+    with pytest.raises(InputError, match="batch_rows is 6, which cannot be shared out to 4 train_processes"):
+        config.load_profile("smoke", batch_rows=6, train_processes=4)
+
+
+def test_a_run_goes_on_on_another_machine_and_keeps_its_models(runs, tmp_path):
+    config.open_run("r", config.load_profile("smoke"))
+    config.open_run("r", config.load_profile("smoke", accelerate_config="gpu2", train_processes=2))
+    assert config.load_run("r").train_processes == 2
+    assert launch.key_of("toy", settings()) == launch.key_of("toy", settings(accelerate_config="gpu2", device_rows=4))
+    with pytest.raises(InputError, match="save_steps was 0, now 5"):
+        config.open_run("r", config.load_profile("smoke", save_steps=5))
+
+
+def test_what_a_profile_says_about_training_reaches_the_job(runs):
+    config.open_run("r", config.load_profile("smoke", lora_rank=8, save_steps=50))
+    made = launch.recipe("r")
+    assert set(made) == set(launch.RECIPE) and (made["lora_rank"], made["save_steps"]) == (8, 50)
+
+
+def test_bad_input_found_by_several_processes_stays_one_clear_error(tmp_path):
+    with pytest.raises(InputError, match="^data.jsonl, line 3: not UTF-8$"):
+        launch.run("toy", settings("input"), tmp_path / "out", processes=2)

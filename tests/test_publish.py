@@ -39,6 +39,7 @@ def test_datasets_loads_the_folder_with_every_row_as_it_was(run, capsys):
         assert set(loaded) == {"train", "validation"} and len(loaded["validation"]) < len(loaded["train"]) / 10
         want = {r["id"]: r for r in artifacts.read_jsonl(run / lang / "05_diversification" / "x_instruction.jsonl")}
         rows = [*loaded["train"], *loaded["validation"]]
+        assert not {r["instruction"] for r in loaded["train"]} & {r["instruction"] for r in loaded["validation"]}
         assert {r["id"] for r in rows} == set(want) and len(rows) == len(want)
         for row in rows:
             assert {k: row[k] for k in ("instruction", "output", "rating", "p2", "round", "cluster", "language")} == {

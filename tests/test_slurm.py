@@ -167,6 +167,7 @@ def submit(cluster, root, *targets):
 
 
 @slurm
+@pytest.mark.slow
 def test_a_node_that_dies_in_the_middle_of_a_job_changes_no_byte(cluster, tmp_path, smoke):
     root = tmp_path / "runs"
     step = root / "smoke" / "sw" / "03_backtranslation"

@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
-from xinstruct_utils import artifacts, launch
-from xinstruct_utils.train import encode, load, speed_up_cpu
+from xinstruct_utils import artifacts, launch, trainer
+from xinstruct_utils.train import encode, load
+from xinstruct_utils.trainer import speed_up_cpu
 
 SETTINGS = dict(base_model="atlas", epochs=25, learning_rate=2e-3, batch_tokens=512, max_tokens=256, bf16=False, seed=0,
                 threads=1)
@@ -88,3 +89,84 @@ def test_a_failing_job_shows_the_end_of_its_log(tmp_path):
     with pytest.raises(RuntimeError, match="the whole log is"):
         launch.run("train", SETTINGS | {"input": str(tmp_path / "rows.jsonl"), "base_model": "/nowhere"}, tmp_path / "model")
     assert not (tmp_path / "model" / "done.json").exists()
+
+
+UNEVEN = [{"prompt": f"Nchi {k}:", "completion": f"Mji wa {k} ni Nairobi" + " na Mombasa" * (3 * k)} for k in range(8)]
+
+
+@pytest.fixture
+def one_step(tmp_path, monkeypatch):
+    """A function: loss and gradient norm of one optimiser step over all of eight rows, with further settings."""
+    import trl.trainer.utils
+
+    monkeypatch.setattr(trl.trainer.utils, "_use_triton", trl.trainer.utils._use_triton)  # `fit` patches it
+
+    def step(**more):
+        s = SETTINGS | dict(epochs=1, batch_tokens=4096, logging_steps=1) | more
+        encoded, _ = encode(UNEVEN, load("atlas")[1], s["max_tokens"])
+        state = trainer.fit(s, encoded, tmp_path / str(len(list(tmp_path.iterdir()))))
+        assert state.global_step == 1
+        return state.log_history[0]["loss"], state.log_history[0]["grad_norm"]
+    return step
+
+
+def test_a_step_is_the_same_however_its_rows_are_shared_out(one_step):
+    """Each token counts once: rows one by one (eight accumulated), side by side, all at once, or packed by tokens.
+
+    A mean over batches of means, which trainers made for years, would weigh the tokens of short rows more.
+    """
+    made = [one_step(batch_rows=8), one_step(batch_rows=8, device_rows=2), one_step(batch_rows=8, device_rows=8), one_step(),
+            one_step(batch_rows=8, gradient_checkpointing=True)]
+    for loss, norm in made[1:]:
+        assert loss == pytest.approx(made[0][0], rel=1e-4) and norm == pytest.approx(made[0][1], rel=1e-3)
+
+
+@pytest.mark.parametrize("s, rows, ranks, device, accumulated", [
+    (dict(batch_rows=32, batch_rows_under_3k=8, device_rows=4), 32000, 8, 4, 1),     # the paper's, on its eight GPUs
+    (dict(batch_rows=32, batch_rows_under_3k=8, device_rows=4), 2999, 8, 1, 1),
+    (dict(batch_rows=32, batch_rows_under_3k=8, device_rows=4), 3000, 1, 4, 8),
+    (dict(batch_rows=32, device_rows=3), 100, 2, 2, 8),                              # 16 rows are not shared out by threes
+    (dict(), 100, 2, 1, 4), (dict(), 100, 64, 1, 1)])
+def test_a_batch_has_the_rows_or_tokens_it_should(s, rows, ranks, device, accumulated):
+    made = trainer.batch_settings(s | dict(batch_tokens=4096, max_tokens=512), rows, ranks)
+    assert (made["per_device_train_batch_size"], made["gradient_accumulation_steps"]) == (device, accumulated)
+    assert made["packing"] == ("batch_rows" not in s) and made.get("padding_free", False) == ("batch_rows" in s and device > 1)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused():
+    with pytest.raises(artifacts.InputError, match="8 rows cannot be shared out to 16 processes.*multiple of 16"):
+        trainer.batch_settings(dict(batch_rows=32, batch_rows_under_3k=8), 100, 16)
+
+
+def test_only_a_checkpoint_that_all_ranks_finished_is_resumed(tmp_path):
+    assert trainer.last_checkpoint(tmp_path / "none", 2) is None
+    for step, told in ((5, {"ranks": 2}), (10, {"ranks": 2}), (15, {"ranks": 8}), (20, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if told:                                 # 20 was being written when the power went
+            artifacts.write_json(tmp_path / f"checkpoint-{step}" / "complete.json", told)
+    assert trainer.last_checkpoint(tmp_path, 2) == str(tmp_path / "checkpoint-10")
+    assert trainer.last_checkpoint(tmp_path, 1) is None
+
+
+def test_a_job_killed_after_its_model_was_saved_does_not_train_again(trained):
+    before = (trained / "model" / "model.safetensors").stat().st_mtime_ns
+    (trained / "model" / "done.json").unlink()
+    launch.run("train", SETTINGS | {"input": str(trained / "rows.jsonl")}, trained / "model")
+    assert (trained / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_adapters_are_merged_so_that_inference_needs_no_peft(tmp_path):
+    from xinstruct_utils.inference import likelihood
+
+    artifacts.write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    given = SETTINGS | dict(input=str(tmp_path / "rows.jsonl"), lora_rank=8, learning_rate=1e-2, epochs=8, logging_steps=1)
+    launch.run("train", given, tmp_path / "model")
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == sorted(
+        ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "train.json",
+         "done.json"])
+    pairs = [(r["prompt"], r["completion"]) for r in ROWS]
+    (base, tokenizer), (tuned, _) = load("atlas"), load(str(tmp_path / "model"))
+    assert base.state_dict().keys() == tuned.state_dict().keys()
+    before, after = (sum(likelihood(m.eval(), tokenizer, pairs, 2048)) / len(pairs) for m in (base, tuned))
+    final = artifacts.read_json(tmp_path / "model" / "train.json")["losses"][-1]
+    assert after > before + 1 and -after == pytest.approx(final, abs=0.5)    # the merged model has what the adapters learned

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from .artifacts import REPO, InputError, read_json, root, run_dir, write_json
 from .profile import Profile
 
-# Where inference runs and how: may be another machine tomorrow, with the same results.
-WHERE = ("inference_processes", "server_urls", "server_concurrency", "server_command", "server_wait_s")
+# Keys that say which machine a run stands on: a run may go on on another one, with the same results.
+MACHINE = ("accelerate_config", "train_processes", "device_rows", "inference_processes", "server_urls", "server_concurrency",
+           "server_command", "server_wait_s")
 
 
 def checked(values, origin):
@@ -36,9 +37,36 @@ def checked(values, origin):
         raise InputError(f"{origin}: engine is 'server', so server_urls is needed: a list of addresses, for instance "
                          'SET="server_urls=http://127.0.0.1:8000/v1,http://127.0.0.1:8001/v1"')
     clean.chosen(profile.cleaning)
+    if profile.accelerate_config:
+        path, started = accelerate_config(profile.accelerate_config)
+        if started["num_processes"] != profile.train_processes:
+            raise InputError(f"{origin}: train_processes is {profile.train_processes}, but {path} starts "
+                             f"{started['num_processes']}; make them equal")
+    for key in ("batch_rows", "batch_rows_under_3k"):
+        if (rows := getattr(profile, key)) % profile.train_processes:
+            raise InputError(f"{origin}: {key} is {rows}, which cannot be shared out to {profile.train_processes} "
+                             "train_processes; expected a multiple of them")
     if profile.source == "files" and profile.benchmarks and profile.judge_by == "oracle":
         raise InputError(f"{origin}: benchmarks need a judge, and the oracle knows the Atlas only; set judge_by=openai")
     return profile
+
+
+def accelerate_config(name):
+    """(Path, values) of an accelerate configuration: a name in profiles/accelerate, or a file. Raises InputError."""
+    import yaml
+
+    path = Path(name) if name.endswith((".yaml", ".yml")) else REPO / "profiles" / "accelerate" / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in (REPO / "profiles" / "accelerate").glob("*.yaml")))
+        raise InputError(f"accelerate_config is {name!r}: expected a YAML file that `accelerate config` made, or one of {known}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+    counts = [values.get(k) for k in ("num_machines", "num_processes")] if isinstance(values, dict) else [None]
+    if not all(type(n) is int and n > 0 for n in counts):
+        raise InputError(f"{path}: expected num_machines and num_processes, whole numbers above 0, but {counts} came")
+    return path, values
 
 
 def _read_yaml(text):
@@ -82,6 +110,8 @@ def load_profile(name_or_path, **overrides):
     for key in ("opponent", "human_labels"):
         if str(values.get(key)).endswith(".jsonl"):
             values[key] = str(Path(values[key]).expanduser().absolute())
+    if str(values.get("accelerate_config")).endswith((".yaml", ".yml")):
+        values["accelerate_config"] = str(Path(values["accelerate_config"]).expanduser().absolute())
     if isinstance(values.get("benchmarks"), list):
         values["benchmarks"] = [str(Path(str(path)).expanduser().absolute()) for path in values["benchmarks"]]
     return checked(values, str(path) + (" with " + ", ".join(overrides) if overrides else ""))
@@ -126,12 +156,13 @@ def resolve(run, profile=None, overrides=None):
 def open_run(run, profile, note=True):
     """Note the profile of a run at its first step; later steps must have the same. Raises InputError.
 
-    The languages may differ from call to call: a run can be extended by another language, and be gone on with elsewhere.
+    The languages may differ from call to call: a run can be extended by another language. So may the machine.
     """
     path, values = run_dir(run) / "run.json", profile.model_dump()
     if path.exists():
         old = checked(read_json(path), str(path)).model_dump()
-        changed = {k: (old[k], v) for k, v in values.items() if old[k] != v and k not in ("languages", "featured", *WHERE)}
+        may = ("languages", "featured", *MACHINE)
+        changed = {k: (old[k], v) for k, v in values.items() if old[k] != v and k not in may}
         if changed:
             told = "; ".join(f"{k} was {a!r}, now {b!r}" for k, (a, b) in changed.items())
             raise InputError(f"run {run!r} was made with other settings ({told}); use another --run name, or remove it with: "

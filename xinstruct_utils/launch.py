@@ -4,15 +4,18 @@ import ctypes
 import importlib
 import itertools
 import os
+import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from .artifacts import InputError, digest, file_hash, read_json, root, write_bytes, write_json
+from .artifacts import REPO, InputError, digest, file_hash, read_json, root, write_bytes, write_json
+from .config import MACHINE, accelerate_config, load_run
 from .notebooks import modules_digest
 
 # Large tensors are freed and allocated at every step; without these, glibc gives the pages back to the kernel each
@@ -23,6 +26,8 @@ QUIET = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "
 
 UNSHOWN = ("input", "model", "data", "folders")     # settings that are paths or hashes
 SERVERS = ("server_urls", "server_concurrency", "server_command", "server_wait_s")   # where a job runs, not what it makes
+
+LAUNCHER = "accelerate.commands.launch"
 
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
@@ -35,12 +40,48 @@ def die_with_parent(parent=None, how=signal.SIGKILL):
             os._exit(1)
 
 
-def command(settings_paths, processes=1):
-    """The command line of heavy jobs; one process needs no launcher and saves its start-up."""
+# What a profile may say about training at scale; every training of a run gets these as they are.
+RECIPE = ("accelerate_config", "batch_rows", "batch_rows_under_3k", "device_rows", "gradient_checkpointing", "lora_rank",
+          "save_steps", "warmup", "weight_decay")
+
+
+def recipe(run):
+    """The settings of training at scale, from the run's profile."""
+    values = load_run(run).model_dump()
+    return {key: values[key] for key in RECIPE}
+
+
+def command(settings_paths, processes=1, config=""):
+    """The command line of heavy jobs; one process needs no launcher and saves its start-up.
+
+    `config` names an accelerate configuration (`config.accelerate_config`), which then says how many processes there are.
+    On several nodes, `srun` starts this module once a node, which starts the node's launcher.
+    """
+    ours = ["-m", "xinstruct_utils.launch", *map(str, settings_paths)]
+    processes = min(processes, int(os.environ.get("SLURM_GPUS_ON_NODE", processes)))  # without `config`: of this node
     # Without --multi_gpu, accelerate would silently start one process only where there is no GPU; port 0 is any free one.
-    several = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes), "--num_machines", "1",
+    several = ["-m", LAUNCHER, "--multi_gpu", "--num_processes", str(processes), "--num_machines", "1",
                "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    return [sys.executable, *(several if processes > 1 else []), "-m", "xinstruct_utils.launch", *map(str, settings_paths)]
+    if not config:
+        return [sys.executable, *(several if processes > 1 else []), *ours]
+    path, values = accelerate_config(config)
+    start = [sys.executable, "-m", LAUNCHER, "--config_file", str(path)]
+    if (nodes := values["num_machines"]) == 1:
+        return [*start, "--main_process_port", "0", *ours]
+    if not shutil.which("srun") or not os.environ.get("SLURM_JOB_ID"):
+        raise InputError(f"{path}: {nodes} nodes are started with srun, inside a Slurm allocation (sbatch or salloc with "
+                         f"--nodes={nodes}); there is none here")
+    with socket.create_server(("", 0)) as free:  # the ranks of all nodes meet here
+        meet = ["--main_process_ip", os.environ.get("XINSTRUCT_HEAD", socket.gethostname()), "--main_process_port",
+                str(free.getsockname()[1])]
+    return ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", sys.executable, *ours[:2], "--node",
+            *start[1:], *meet, *ours]
+
+
+def _node(line):
+    """On each node: become its launcher, which has to know which node this is."""
+    at = line.index("--config_file")
+    os.execv(sys.executable, [sys.executable, *line[:at], "--machine_rank", os.environ["SLURM_PROCID"], *line[at:]])
 
 
 def key_of(module, settings):
@@ -55,8 +96,8 @@ def key_of(module, settings):
         if began.exists() or path.exists():
             files[name] = began.read_text() if began.exists() else file_hash(path)
     # A model that is no folder is a hub id, known by its name.
-    values = {k: v for k, v in settings.items() if k not in ("out", "input", "folders", *SERVERS)
-              and not (k == "model" and k in files)}
+    unseen = ("out", "input", "folders", *MACHINE, *({"model"} & set(files)))
+    values = {k: v for k, v in settings.items() if k not in unseen}
     return digest([module, modules_digest(f"from xinstruct_utils import {module}"), values, files])
 
 
@@ -65,13 +106,11 @@ def engine(module, settings, out, processes):
 
     Returns (module, settings, processes). A folder outside of the runs has no profile: nothing changes there.
     """
-    from . import config
-
     home = Path(out).absolute()
     run = home.relative_to(root()).parts[0] if home.is_relative_to(root()) else None
     if module != "inference" or not run or not (root() / run / "run.json").exists():
         return module, settings, processes
-    profile = config.load_run(run)
+    profile = load_run(run)
     if profile.engine == "server":
         return "server", settings | {k: getattr(profile, k) for k in SERVERS}, 1
     return module, settings, profile.inference_processes or processes
@@ -109,19 +148,21 @@ def run_all(jobs, processes=1):
         path = out.with_name(f"{out.name}.settings.json")
         write_json(path, {"module": module, **settings, "out": str(out), "key": key})
         print(f"{out.name}: {module},", ", ".join(f"{k}={v}" for k, v in settings.items() if k not in UNSHOWN))
-        todo.append((path, (ranks, module == "server")))
-    for (ranks, _), group in itertools.groupby(todo, lambda job: job[1]):
-        _watch([path for path, _ in group], ranks)
+        todo.append((path, (ranks, module == "server", settings.get("accelerate_config", "") if module == "train" else "")))
+    for (ranks, _, config), group in itertools.groupby(todo, lambda job: job[1]):
+        paths = [path for path, _ in group]
+        _watch(paths, command(paths, ranks, config))
     return [read_json(Path(out) / "done.json")["cost"] for _, _, out in jobs]
 
 
-def _watch(todo, processes):
+def _watch(todo, line):
     """Run the subprocess, show its progress, and raise with the end of its log if it fails."""
-    home, line = todo[0].parent, command(todo, processes)
+    home = todo[0].parent
     log = home / "logs" / todo[0].name.replace(".settings.json", ".log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    print("$", " ".join(["python", *line[1:]]).replace(str(home) + os.sep, ""))
-    threads = str(read_json(todo[0])["threads"])
+    shown = " ".join("python" if word == sys.executable else word for word in line)
+    print("$", shown.replace(str(home) + os.sep, "").replace(str(REPO) + os.sep, ""))
+    threads, before = str(read_json(todo[0])["threads"]), log.stat().st_size if log.exists() else 0
     with open(log, "ab") as stream:
         child = subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
                                  env=os.environ | MALLOC | QUIET | {"OMP_NUM_THREADS": threads})
@@ -135,10 +176,11 @@ def _watch(todo, processes):
             child.wait()
             _progress(None)
     if child.returncode:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
-        if lines and lines[-1].startswith(said := "xinstruct_utils.artifacts.InputError: "):
-            raise InputError(lines[-1].removeprefix(said))
-        tail = "\n".join(lines)
+        told = log.read_bytes()[before:].decode("utf-8", "replace")
+        # With several processes each rank says it, with its number before it, and the launcher has the last word.
+        if bad := re.search(r"^(?:\[rank\d+\]: )?xinstruct_utils\.artifacts\.InputError: (.*)$", told, re.M):
+            raise InputError(bad[1])
+        tail = "\n".join(told.splitlines()[-15:])
         raise RuntimeError(f"heavy job failed with exit code {child.returncode}; the whole log is {log}; its end:\n{tail}")
 
 
@@ -167,9 +209,9 @@ def main(paths):
         settings = read_json(path)
         print(f"{settings['module']} -> {settings['out']}", flush=True)
         importlib.import_module(f"xinstruct_utils.{settings['module']}").main(settings)
-        while not (Path(settings["out"]) / "done.json").exists():
-            time.sleep(0.2)                      # the first rank still writes what the next job may read
+        while int(os.environ.get("RANK", 0)) and not (Path(settings["out"]) / "done.json").exists():
+            time.sleep(0.2)                      # rank 0 still writes what the next job may read
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    _node(sys.argv[2:]) if sys.argv[1] == "--node" else main(sys.argv[1:])

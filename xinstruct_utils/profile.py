@@ -44,6 +44,16 @@ class Profile(BaseModel):
     bf16: bool = True
     threads: int = Field(1, gt=0)
     train_processes: int = Field(1, gt=0)
+    # training at scale (`launch.RECIPE`)
+    accelerate_config: str = ""
+    batch_rows: int = Field(0, ge=0)
+    batch_rows_under_3k: int = Field(0, ge=0)
+    device_rows: int = Field(1, gt=0)
+    gradient_checkpointing: bool = False
+    lora_rank: int = Field(0, ge=0)
+    save_steps: int = Field(0, ge=0)
+    warmup: float = Field(0.03, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
     # sampling
     temperature: float = Field(0.7, ge=0)
     answer_tag: Literal["web", "seed", "both"] = "web"

@@ -17,7 +17,7 @@ from . import artifacts, config, data, languages, prompts
 from .artifacts import InputError, read_json, step_dir
 
 CARDS = Path(__file__).parent / "cards"
-HELD_OUT = 50      # every fiftieth row by its id, about 2%, is for validation: the same rows in whatever run they turn up
+HELD_OUT = 50      # about one instruction in fifty is for validation, by its hash: no instruction is in both splits
 # Appendix H of the paper: the licences of CulturaX are those of mC4 and OSCAR. (identifier on the hub, words)
 LICENCES = {
     "culturax": ("odc-by", "ODC-BY (mC4) and CC0 (OSCAR), as CulturaX, from which the texts come"),
@@ -152,8 +152,10 @@ def dataset(run, langs=None):
     made, source = {}, source_of(profile)
     for lang in langs or profile.languages:
         rows = dataset_rows(run, lang, source)
-        held = [r for r in rows if int(r["id"], 16) % HELD_OUT == 0]
-        made[lang] = {"train": [r for r in rows if int(r["id"], 16) % HELD_OUT]} | ({"validation": held} if held else {})
+        held = {r["id"] for r in rows if int(artifacts.content_id("en", r["instruction"]), 16) % HELD_OUT == 0}
+        made[lang] = {"train": [r for r in rows if r["id"] not in held],
+                      "validation": [r for r in rows if r["id"] in held]}
+        made[lang] = {split: some for split, some in made[lang].items() if some}
     home, draft = artifacts.run_dir(run) / "dataset", artifacts.run_dir(run) / ".tmp-dataset"
     shutil.rmtree(draft, ignore_errors=True)
     for lang, splits in made.items():
