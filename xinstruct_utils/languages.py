@@ -6,7 +6,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Language:
     """A language: ISO 639-1 code, English and own name, script (ISO 15924), writing direction, resource level of the
-    paper, CLDR locale, config names in CulturaX and FineWeb-2, FLORES-200 code."""
+    paper, CLDR locale, config names in CulturaX and FineWeb-2, FLORES-200 code, family (paper, Table 13)."""
 
     code: str
     name: str
@@ -18,22 +18,24 @@ class Language:
     culturax: str
     fineweb2: str
     flores: str
+    family: str
 
 
 _ROWS = [
-    ("fi", "Finnish", "suomi", "Latn", "ltr", "medium", "fi", "fi", "fin_Latn", "fin_Latn"),
-    ("id", "Indonesian", "Bahasa Indonesia", "Latn", "ltr", "medium", "id", "id", "ind_Latn", "ind_Latn"),
-    ("th", "Thai", "ไทย", "Thai", "ltr", "medium", "th", "th", "tha_Thai", "tha_Thai"),
-    ("tr", "Turkish", "Türkçe", "Latn", "ltr", "medium", "tr", "tr", "tur_Latn", "tur_Latn"),
-    ("vi", "Vietnamese", "Tiếng Việt", "Latn", "ltr", "medium", "vi", "vi", "vie_Latn", "vie_Latn"),
-    ("bn", "Bengali", "বাংলা", "Beng", "ltr", "low", "bn", "bn", "ben_Beng", "ben_Beng"),
-    ("hi", "Hindi", "हिन्दी", "Deva", "ltr", "low", "hi", "hi", "hin_Deva", "hin_Deva"),
-    ("sw", "Swahili", "Kiswahili", "Latn", "ltr", "low", "sw", "sw", "swh_Latn", "swh_Latn"),
-    ("ta", "Tamil", "தமிழ்", "Taml", "ltr", "low", "ta", "ta", "tam_Taml", "tam_Taml"),
-    ("ur", "Urdu", "اردو", "Arab", "rtl", "low", "ur", "ur", "urd_Arab", "urd_Arab"),
+    ("fi", "Finnish", "suomi", "Latn", "ltr", "medium", "fi", "fi", "fin_Latn", "fin_Latn", "Uralic"),
+    ("id", "Indonesian", "Bahasa Indonesia", "Latn", "ltr", "medium", "id", "id", "ind_Latn", "ind_Latn", "Austronesian"),
+    ("th", "Thai", "ไทย", "Thai", "ltr", "medium", "th", "th", "tha_Thai", "tha_Thai", "Kra-Dai"),
+    ("tr", "Turkish", "Türkçe", "Latn", "ltr", "medium", "tr", "tr", "tur_Latn", "tur_Latn", "Turkic"),
+    ("vi", "Vietnamese", "Tiếng Việt", "Latn", "ltr", "medium", "vi", "vi", "vie_Latn", "vie_Latn", "Austroasiatic"),
+    ("bn", "Bengali", "বাংলা", "Beng", "ltr", "low", "bn", "bn", "ben_Beng", "ben_Beng", "Indo-European"),
+    ("hi", "Hindi", "हिन्दी", "Deva", "ltr", "low", "hi", "hi", "hin_Deva", "hin_Deva", "Indo-European"),
+    ("sw", "Swahili", "Kiswahili", "Latn", "ltr", "low", "sw", "sw", "swh_Latn", "swh_Latn", "Niger-Congo"),
+    ("ta", "Tamil", "தமிழ்", "Taml", "ltr", "low", "ta", "ta", "tam_Taml", "tam_Taml", "Dravidian"),
+    ("ur", "Urdu", "اردو", "Arab", "rtl", "low", "ur", "ur", "urd_Arab", "urd_Arab", "Indo-European"),
 ]
 LANGUAGES = {row[0]: Language(*row) for row in _ROWS}
-ENGLISH = Language("en", "English", "English", "Latn", "ltr", "high", "en", "en", "eng_Latn", "eng_Latn")   # of instructions
+ENGLISH = Language("en", "English", "English", "Latn", "ltr", "high", "en", "en", "eng_Latn", "eng_Latn",
+                   "Indo-European")   # of instructions
 
 
 def get(code):
