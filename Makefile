@@ -11,7 +11,10 @@ LANGS ?=
 SET ?=
 STAMP = $(VENV)/.xinstruct-installed
 # No lock and no question about unfinished steps: a run that was killed goes on with the same command.
-SNAKE = $(PYTHON) -m snakemake --cores $(CORES) --resources heavy=$(HEAVY) --nolock --rerun-incomplete --keep-going
+# CLUSTER= names the folder of a Snakemake profile, such as profiles/cluster/slurm, which then says where jobs run.
+CLUSTER ?=
+SNAKE = $(PYTHON) -m snakemake $(if $(CLUSTER),--profile '$(CLUSTER)',--cores $(CORES) --resources heavy=$(HEAVY)) --nolock \
+	--rerun-incomplete --keep-going
 # The blank after SET keeps Snakemake from taking away a quote at its end.
 CONFIG = --config profile='$(PROFILE)' run='$(RUN)' $(if $(LANGS),langs='$(LANGS)') $(if $(SET),set="$(SET) ")
 SHELL := /bin/bash
@@ -54,7 +57,7 @@ smoke: PROFILE = smoke
 smoke: install  ## the whole pipeline, one language, smallest sizes
 	$(SNAKE) --quiet rules host reason $(CONFIG)
 
-run: install  ## run a profile: PROFILE= RUN= LANGS= SET="key=value ..."
+run: install  ## run a profile: PROFILE= RUN= LANGS= SET="key=value ..." (CLUSTER=profiles/cluster/slurm)
 	$(SNAKE) --quiet rules host reason $(CONFIG)
 
 plan: install  ## what `make run` would do and why, with the same variables
