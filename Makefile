@@ -60,10 +60,11 @@ smoke: install  ## the whole pipeline, one language, smallest sizes
 run: install  ## run a profile: PROFILE= RUN= LANGS= SET="key=value ..." (CLUSTER=profiles/cluster/slurm)
 	$(SNAKE) --quiet rules host reason $(CONFIG)
 
-plan: install  ## what `make run` would do and why, with the same variables
+plan: install  ## what `make run` would do and why, and what it would cost, with the same variables
 	@$(SNAKE) --dry-run --quiet host $(CONFIG) | awk '/^(local)?rule /{step=""} \
 		/^    output: /{step=$$2} /^    reason: /{sub(/^ +reason: /, ""); sub(/^Params have changed.*/, "Its code has changed"); \
 		if (step) {print step ": " $$0; n++}} END{if (NR > 2) print n+0 " steps to run"}'
+	@$(PYTHON) -m xinstruct_utils.cost --run '$(RUN)' --profile '$(PROFILE)' --langs '$(LANGS)' --set '$(SET)'
 
 # Given on the command line only: LANG and HOST may be in anybody's environment, with another meaning.
 GIVEN = $(if $(filter command,$(origin $(1))),$(2) '$($(1))')
