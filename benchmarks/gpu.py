@@ -4,8 +4,8 @@ Weights are random and made on the device: no file, no download. Each part has a
 is guarded: what fails, for want of memory for one, is recorded, and the others run. Results go to benchmarks/results/ after
 each part. `--cpu` runs the same code with a tiny model, to test it; its figures mean nothing.
 
-MFU counts the arithmetic that the method needs (forward 2 FLOP a weight and token, backward twice that, once for frozen
-weights; attention within a row; no recomputation) against the rate measured here for a large matrix product.
+MFU: the arithmetic that the method needs (forward 2 FLOP a weight and token, backward twice that, once for frozen weights;
+attention within a row; no recomputation) against the rate measured for a large matrix product.
 """
 
 import argparse
@@ -41,8 +41,7 @@ def seconds(work):
     """Seconds that a piece of work takes on the device, and its result."""
     wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     wait()
-    start = time.perf_counter()
-    made = work()
+    start, made = time.perf_counter(), work()
     wait()
     return time.perf_counter() - start, made
 
@@ -72,6 +71,11 @@ def product(size, device, peak):
         a @ b
     took = seconds(lambda: [a @ b for _ in range(20)])[0]
     return {"tflops": 20 * 2 * size["product"] ** 3 / took / 1e12}
+
+
+def tidy(value):
+    """Figures to four digits."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def texts(n):
@@ -118,8 +122,8 @@ class Clock(TrainerCallback):
 def sft(size, device, peak, layout="packed", **more):
     """Optimiser steps of `trainer`: tokens a second that are no padding, MFU. The first step warms up and is not counted."""
     rng = random.Random(0)
-    rows = [[rng.randrange(10, 3000) for _ in range(max(16, min(size["limit"], int(rng.gauss(*size["row_tokens"])))))]
-            for _ in range(size["rows"])]
+    lengths = [max(16, min(size["limit"], int(rng.gauss(*size["row_tokens"])))) for _ in range(size["rows"])]
+    rows = [[rng.randrange(10, 3000) for _ in range(length)] for length in lengths]
     encoded = [{"input_ids": ids, "labels": [-100] * (len(ids) // 4) + ids[len(ids) // 4:]} for ids in rows]
     s = dict(epochs=1, learning_rate=1e-5, bf16=True, seed=0, max_tokens=size["limit"], gradient_checkpointing=True, **more)
     s |= (dict(batch_tokens=2 * size["limit"]) if layout == "packed" else
@@ -132,9 +136,8 @@ def sft(size, device, peak, layout="packed", **more):
         clock, tuner = Clock(), trainer.make(s, config, model, tokenizer, encoded)
         tuner.add_callback(clock)
         tuner.train()
-    tokens, steps = sum(map(len, rows)), len(clock.times)
+    tokens, steps, took = sum(lengths), len(clock.times), clock.times[-1] - clock.times[0]
     done = tokens * (steps - 1) / steps
-    took = clock.times[-1] - clock.times[0]
     work = flops(model, done, tokens / len(rows), 2 if s.get("lora_rank") else 3)
     return {"layout": layout, "optimiser": str(getattr(config.optim, "value", config.optim)), "steps": steps,
             "tokens_per_s": done / took, "mfu": work / took / peak}
@@ -183,31 +186,24 @@ PARTS = {
 }
 
 
-def tidy(value):
-    """Figures to four digits."""
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
 @contextlib.contextmanager
 def budget(limit):
     """Raise TimeoutError after `limit` seconds."""
     def stop(*_):
         raise TimeoutError(f"over its budget of {limit} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
+    signal.signal(signal.SIGALRM, stop)
     signal.alarm(limit)
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def measure(work, limit, size, device, peak):
     """One part's figures, or what stopped it, with its time and peak memory."""
     start = time.perf_counter()
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    torch.cuda.reset_peak_memory_stats() if device == "cuda" else None
     try:
         with budget(limit):
             told = {k: tidy(v) for k, v in work(size, device, peak).items()}
@@ -222,9 +218,9 @@ def measure(work, limit, size, device, peak):
 
 def machine(device):
     """What it ran on."""
-    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
-    memory = tidy(torch.cuda.get_device_properties(0).total_memory / 2**30) if device == "cuda" else None
-    return {"device": name, "memory_gib": memory, "cores": os.cpu_count(), "torch": torch.__version__}
+    told = {"device": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
+    gpu = torch.cuda.get_device_properties(0) if device == "cuda" else None
+    return told | ({"device": gpu.name, "memory_gib": tidy(gpu.total_memory / 2**30)} if gpu else {})
 
 
 def main(argv=None):
