@@ -25,7 +25,8 @@ NEEDS = pytest.mark.skipif(not HAS_DEEPSPEED, reason="DeepSpeed (extra dev), a C
 ROWS = [{"prompt": f"Nchi {k}:", "completion": f"Mji wa {k} ni Nairobi" + " na Mombasa" * (k % 5)} for k in range(26)]
 SETTINGS = dict(base_model="atlas", epochs=3, learning_rate=1e-3, batch_tokens=512, max_tokens=256, batch_rows=4, bf16=False,
                 seed=0, threads=1, logging_steps=1)
-KINDS = ["ddp", pytest.param("gpu8_zero2", marks=NEEDS), pytest.param("gpu8_zero3", marks=[NEEDS, pytest.mark.slow])]
+KINDS = ["ddp", pytest.param("gpu8_zero2", marks=[NEEDS, pytest.mark.slow]),
+         pytest.param("gpu8_zero3", marks=[NEEDS, pytest.mark.slow])]
 
 
 @pytest.fixture(scope="module", autouse=True)
