@@ -5,6 +5,7 @@ Debian's packages slurm-wlm and munge, and root, which the daemons need; skipped
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -189,6 +190,18 @@ def test_a_node_that_dies_in_the_middle_of_a_job_changes_no_byte(cluster, tmp_pa
     assert told["outputs"] == same["outputs"] and told["counts"] == same["counts"]
     assert before == {p.name: p.read_bytes() for p in (root / "smoke" / "sw").glob("0[12]*/manifest.json")}
     assert not working(root)
+
+
+def test_with_the_profile_for_slurm_heavy_rules_and_no_others_get_gpus(tmp_path):
+    """As shipped, read by Snakemake itself: a round that is not in the profile would run without a GPU, for hours."""
+    line = [sys.executable, "-m", "snakemake", "--profile", "profiles/cluster/slurm", "--nolock", "--dry-run", "--config",
+            "profile=smoke", "run=smoke", "set=iterations=6 "]
+    told = subprocess.run(line, cwd=REPO, env=os.environ | {"XINSTRUCT_RUNS": str(tmp_path)}, capture_output=True, text=True)
+    assert told.returncode == 0, told.stdout + told.stderr
+    found = dict(re.findall(r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", told.stdout + told.stderr, re.M))
+    heavy = {rule for rule, resources in found.items() if "heavy=1" in resources}
+    assert {"backtranslation", "refinement_6", "ablations"} <= heavy and {"seed_data", "results"} <= set(found) - heavy
+    assert heavy == {rule for rule, resources in found.items() if "gres=gpu:8" in resources}
 
 
 def test_the_profile_for_slurm_names_rules_that_exist():
