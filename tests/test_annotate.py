@@ -395,6 +395,9 @@ def people(runs):
     for step, name in (("05_diversification", "x_instruction.jsonl"), ("09_judge_evaluation", "answers.jsonl")):
         artifacts.write_jsonl(artifacts.step_dir("people", "sw", step) / name, answered if step[:2] == "09" else rows)
         artifacts.write_json(artifacts.step_dir("people", "sw", step) / "manifest.json", {"outputs": {}, "counts": []})
+    judged = [{"a": a, "b": b, "id": q["id"], "verdict": "win" if b == "seed" else "unparsed"}
+              for q in answered for a, b in (("refined", "seed"), ("refined", "unrefined"))]
+    artifacts.write_jsonl(artifacts.step_dir("people", "sw", "09_judge_evaluation") / "verdicts.jsonl", judged)
     return rows, truth
 
 
@@ -441,6 +444,8 @@ def test_the_comparison_finds_the_model_that_is_better_behind_a_and_b(people):
     assert said["human_refined_vs_unrefined"]["tie"] == 1 and said["preference_by"] == "oracle"
     chosen = [r["answers"]["choice"] for r in artifacts.read_jsonl(home / "labels.jsonl")]
     assert {"A", "B", "neither"} == set(chosen)
+    shown = json.dumps(artifacts.read_json(home / "notebook.ipynb")["cells"])
+    assert "judge, oracle" in shown      # their agreement, over the pair that the judge's replies could be read for
 
 
 def test_cell_by_cell_the_form_is_a_widget_and_nothing_waits_for_it(people, monkeypatch):
