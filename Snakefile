@@ -118,6 +118,7 @@ rule diversification:
     output: manifest("05_diversification")
     log: executed("05_diversification")
     params: code=code("05_diversification")
+    priority: 50
     shell: go("05_diversification")
 
 
