@@ -73,10 +73,15 @@ def lengths(profile, lang):
     return round(chars / CHARS.get(languages.get(lang).script, 1.0)), INSTRUCTION
 
 
+def corpus_texts(profile):
+    """How many texts of a language a run reads. Files of one's own are not opened for this: `corpus_size` stands for them."""
+    return profile.corpus_size if profile.source == "atlas" else profile.corpus_sample or profile.corpus_size
+
+
 def steps(profile, lang):
     """The heavy work of one language: rows {step, kind, tokens, passes}, kind "train", "read" or "write"."""
     p, (out, ins) = profile, lengths(profile, lang)
-    texts = p.corpus_size if p.source == "atlas" else p.corpus_sample or p.corpus_size
+    texts = corpus_texts(p)
     pair, d0r = out + ins, max(1, p.seed_size - p.d0x_size)
     ratings = d0r * (1 + p.damaged_per_pair + p.follower_per_pair + p.mismatched_per_pair)
     made = [("03 train generator", "train", p.seed_size * pair, p.generator_epochs),
@@ -117,7 +122,7 @@ def usd(profile, lang):
 def disk(profile, lang, weights):
     """Bytes for one language: models in half precision, and the rows of the corpus as they pass through the steps."""
     out, ins = lengths(profile, lang)
-    texts = profile.corpus_size if profile.source == "atlas" else profile.corpus_sample or profile.corpus_size
+    texts = corpus_texts(profile)
     models = 1 + profile.iterations * (1 + profile.evaluators) + 3
     row = 4 * out + 4 * ins + 150                   # about four bytes a token, and what JSON adds
     return 2 * weights * models + texts * row * (3 + 3 * profile.iterations)
@@ -147,6 +152,8 @@ def show(profile):
     for row in told["steps"]:
         print(f"  {row['step']:32} {row['tokens'] / 1e6:12,.2f} M tokens {row['hours']:12,.3f} {unit}")
     print(f"  {'in all':32} {'':21} {told['hours']:12,.3f} {unit}")
+    if profile.source == "files" and not profile.corpus_sample:
+        print(f"  for {corpus_texts(profile):,} texts a language (corpus_size; your files were not counted)")
     print(f"  disk {told['gb']:,.2f} GB; paid: " + ", ".join(f"{k} ${v:,.2f}" for k, v in told["usd"].items())
           + (" (no benchmarks named, so nothing is judged)" if not prompts(profile) else ""))
 
