@@ -35,7 +35,7 @@ def fact_of(truth_row):
 def _has(value, text):
     """Is the value in the text as a whole word? Codes are matched in capitals, names without regard to case."""
     flags = 0 if value.isupper() and len(value) <= 3 else re.IGNORECASE
-    return re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text, flags) is not None
+    return re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text, flags) is not None    # Guinea is not Guinea-Bissau
 
 
 def parts(text, fact, language):
@@ -79,15 +79,30 @@ def language_share(text, language):
     return mine / (mine + theirs) if mine + theirs else 0.0
 
 
+@cache
+def _countries(language):
+    """A pattern that finds the names of countries, the longest first."""
+    names = {world.values(f, language)["name"] for f in world.facts() if f.entity == f.country}
+    return re.compile("|".join(rf"(?<![\w-]){re.escape(n)}(?![\w-])" for n in sorted(names, key=len, reverse=True)))
+
+
+def strays(text, fact, language):
+    """Does the text speak of another country too, as two pages that were glued together do?"""
+    own = world.values(fact, language).values()
+    for value in sorted(own, key=len, reverse=True):
+        text = text.replace(value, " ")
+    return _countries(language).search(text) is not None
+
+
 def aspects(text, fact, language):
-    """Score an answer in four views, each in [0, 1]: accuracy, completeness, form (no junk, finished), language."""
+    """Score an answer in four views, each in [0, 1]: accuracy, completeness, form (no junk, finished, on one thing), language."""
     right = parts(text, fact, language)
     wrong = [s for s, ok in right.items() if not ok and any(_has(v, text) for v in world.all_values(s, language))]
     about = _has(world.values(fact, language)["name"], text)
     junk = any(piece in text for piece in _junk(language)) or re.search(r"https?://", text) is not None
     sentences = [s for s in re.split(r"[.!?۔\n]+\s*", text) if len(s) > 15]
     repeats = len(sentences) - len(set(sentences))
-    form = (0.4 if junk else 1.0) * (1.0 if finished(text) else 0.6) * (0.6 if repeats else 1.0)
+    form = (0.4 if junk else 1.0) * (1.0 if finished(text) else 0.6) * (0.6 if repeats or strays(text, fact, language) else 1.0)
     return {"accuracy": (sum(right.values()) / len(right)) * (1.0 if about else 0.5),
             "completeness": 1 - (len(right) - sum(right.values()) - len(wrong)) / len(right),
             "form": form, "language": language_share(text, language) > 0.6}

@@ -2,7 +2,7 @@
 
 The items come from the truth, so only measuring code may use this module; no other chapter imports it, and it is no part
 of what a model was made of (`notebooks.used_modules`). Sentences are those of `texts/`, so every language has both tasks.
-All items are about facts that no seed pair tells: what the tuned model knows of them, it has read on the web.
+All items are about facts that seed pairs do not tell in full (`pages.split_facts`): the rest has been read on the web.
 """
 
 import random

@@ -5,6 +5,7 @@ names in their dictionary form, so that the same fact can be told in every langu
 """
 
 import hashlib
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,6 +22,7 @@ TOPICS = {
 CONTINENTS = {"Africa": "002", "America": "019", "Asia": "142", "Europe": "150", "Pacific": "009"}
 LOCALES = ("en", "fi", "id", "th", "tr", "vi", "bn", "hi", "sw", "ta", "ur")
 N_COUNTRIES = 84
+ISLANDS = ("SB", "TC", "TO")                      # CLDR names the time zones of these after an island, not a city
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,23 @@ def _named(code, fact, locale):
 
 
 @cache
+def has_city(code):
+    """Does the country's time zone bear the name of a city: not the country's own, and not in letters of another script?"""
+    zone = countries()[code]["zone"]
+    country, city = _locale("en").territories[code].lower(), _city(_locale("en"), zone).lower()
+    foreign = any(_latin(_city(_locale(loc), zone)) != _latin(_locale(loc).territories[code]) for loc in LOCALES)
+    return not (code in ISLANDS or city in country or country in city or foreign)
+
+
+def _latin(text):
+    return unicodedata.name(next(c for c in text if c.isalpha())).startswith("LATIN")
+
+
+@cache
 def facts():
-    """All facts of the world, in a fixed order."""
+    """All facts of the world, in a fixed order. What needs a city is told of countries only that have one."""
     out = [Fact(topic, code, code) for topic in ("currency", "languages", "city", "week", "codes", "profile")
-           for code in countries()]
+           for code in countries() if "city" not in TOPICS[topic] or has_city(code)]
     home, issuer = {}, {}
     for code, fact in countries().items():
         home.setdefault(fact["language"], []).append(code)
