@@ -82,7 +82,8 @@ def nli(language, n, seed):
     rng.shuffle(pool)
     for fact, page in pool:
         label = len(rows) % 3
-        topic = rng.choice([t for t in NATIVE if t != fact.topic and whole[t]]) if label == 1 else fact.topic
+        topic = rng.choice([t for t in NATIVE if t != fact.topic and whole[t] and world.Fact(t, fact.entity, fact.country)
+                            in world.facts()]) if label == 1 else fact.topic
         said = [s for k, s in whole[topic] if label == 1 or k != page]
         hypothesis = rng.choice(said) if said else None
         other = differing(fact, slots(hypothesis or "") - {"name"}, world.facts(), language, rng) if label == 2 else None
