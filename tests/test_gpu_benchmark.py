@@ -12,11 +12,8 @@ UDHR = REPO.parent / "shared" / "data" / "udhr"
 
 
 @pytest.fixture
-def gpu(monkeypatch):
-    """The script's functions; training patches TRL for the CPU, which is undone."""
-    import trl.trainer.utils
-
-    monkeypatch.setattr(trl.trainer.utils, "_use_triton", trl.trainer.utils._use_triton)
+def gpu():
+    """The script's functions."""
     return runpy.run_path(str(REPO / "benchmarks" / "gpu.py"))
 
 

@@ -7,7 +7,7 @@ import torch
 
 from xinstruct_utils import artifacts, launch, trainer
 from xinstruct_utils.train import encode, load
-from xinstruct_utils.trainer import speed_up_cpu
+from xinstruct_utils.trainer import attend_by_row, labelled_loss
 
 SETTINGS = dict(base_model="atlas", epochs=25, learning_rate=2e-3, batch_tokens=512, max_tokens=256, bf16=False, seed=0,
                 threads=1)
@@ -43,8 +43,8 @@ def test_a_finished_job_is_not_run_again(trained, capsys):
     assert (trained / "model" / "model.safetensors").stat().st_mtime_ns == before
 
 
-def first_loss(model, tokenizer, folder, packing):
-    """Loss of one batch with all of eight rows, packed or padded, and the gradient of one weight."""
+def first_loss(model, tokenizer, folder, packing, ours=False):
+    """Loss of one batch with all of eight rows, packed or padded, TRL's or ours, and the gradient of one weight."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -54,7 +54,7 @@ def first_loss(model, tokenizer, folder, packing):
     trainer = SFTTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(encoded))
     batch = next(iter(trainer.get_train_dataloader()))
     model.zero_grad()
-    loss = trainer.compute_loss(model.eval(), batch)
+    loss = labelled_loss(model.eval(), batch) if ours else trainer.compute_loss(model.eval(), batch)
     loss.backward()
     return loss.item(), model.model.layers[1].self_attn.q_proj.weight.grad.clone()
 
@@ -66,20 +66,17 @@ def test_packed_rows_have_the_loss_of_separate_rows(tmp_path):
 
 
 @pytest.mark.parametrize("kv_heads", [3, 1])
-def test_the_fast_path_without_a_gpu_changes_neither_loss_nor_gradient(tmp_path, monkeypatch, kv_heads):
-    """It patches a private name of TRL: gone or renamed in another version, it would be slow or wrong without a word."""
-    import trl.trainer.utils
+def test_the_fast_path_without_a_gpu_changes_neither_loss_nor_gradient(tmp_path, kv_heads):
     from transformers import LlamaForCausalLM
 
-    monkeypatch.setattr(trl.trainer.utils, "_use_triton", trl.trainer.utils._use_triton)  # undone after the test
     model, tokenizer = load("atlas")
     if kv_heads == 1:
         torch.manual_seed(0)
         model.config.num_key_value_heads = 1
         model = LlamaForCausalLM(model.config)
     loss, gradient = first_loss(model, tokenizer, tmp_path, True)
-    speed_up_cpu(model)
-    fast_loss, fast_gradient = first_loss(model, tokenizer, tmp_path, True)
+    attend_by_row(model)
+    fast_loss, fast_gradient = first_loss(model, tokenizer, tmp_path, True, ours=True)
     assert model.config._attn_implementation == "by_row"
     assert abs(loss - fast_loss) < 1e-4 and torch.allclose(gradient, fast_gradient, atol=1e-5)
 
@@ -95,12 +92,8 @@ UNEVEN = [{"prompt": f"Nchi {k}:", "completion": f"Mji wa {k} ni Nairobi" + " na
 
 
 @pytest.fixture
-def one_step(tmp_path, monkeypatch):
+def one_step(tmp_path):
     """A function: loss and gradient norm of one optimiser step over all of eight rows, with further settings."""
-    import trl.trainer.utils
-
-    monkeypatch.setattr(trl.trainer.utils, "_use_triton", trl.trainer.utils._use_triton)  # `fit` patches it
-
     def step(**more):
         s = SETTINGS | dict(epochs=1, batch_tokens=4096, logging_steps=1) | more
         encoded, _ = encode(UNEVEN, load("atlas")[1], s["max_tokens"])

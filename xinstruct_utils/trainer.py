@@ -9,29 +9,39 @@ from pathlib import Path
 SMALL = 3000                                     # rows; below them the paper's batch is 8, not 32 (Appendix A)
 
 
-def speed_up_cpu(model):
-    """Without a GPU: attention row by row inside a pack, and logits only where there is a loss (see LOG.md for the gain).
-
-    What is computed stays the same: a mask would hide other rows, and the loss ignores the prompt's logits.
-    """
+def attend_by_row(model):
+    """Without a GPU: attention row by row inside a pack, where a mask would hide the other rows, and in float32, whose
+    backward pass takes half the time of bfloat16's there (LOG.md)."""
     import torch
-    import trl.trainer.utils
     from torch.nn.functional import scaled_dot_product_attention
     from transformers import AttentionInterface, AttentionMaskInterface
 
     def by_row(module, q, k, v, mask, scaling=None, dropout=0.0, position_ids=None, **kwargs):
         starts = (position_ids[0] == 0).nonzero()[:, 0].tolist()       # a pack is one row of the batch
         sizes = [b - a for a, b in zip(starts, [*starts[1:], q.shape[2]], strict=True)]
-        parts = zip(*(x.split(sizes, 2) for x in (q, k, v)), strict=True)
-        made = [scaled_dot_product_attention(*part, is_causal=True, scale=scaling, enable_gqa=q.shape[1] != k.shape[1])
-                for part in parts]
-        return torch.cat(made, 2).transpose(1, 2), None
+        with torch.autocast("cpu", enabled=False):
+            parts = zip(*(x.float().split(sizes, 2) for x in (q, k, v)), strict=True)
+            made = [scaled_dot_product_attention(*part, is_causal=True, scale=scaling, enable_gqa=q.shape[1] != k.shape[1])
+                    for part in parts]
+            return torch.cat(made, 2).transpose(1, 2).to(q.dtype), None
 
     AttentionInterface.register("by_row", by_row)
     AttentionMaskInterface.register("by_row", lambda *args, **kwargs: None)
     if not getattr(model.config, "sliding_window", None):
         model.set_attn_implementation("by_row")
-    trl.trainer.utils._use_triton = lambda device: True                # TRL's switch for leaving out ignored positions
+
+
+def labelled_loss(model, inputs, num_items_in_batch=None):
+    """Mean cross-entropy of a pack's labels, with logits nowhere else. TRL's chunks save memory that a small model does not
+    need, for more time than the rest of its step takes (LOG.md)."""
+    from torch.nn.functional import cross_entropy
+
+    labels = inputs["labels"][0, 1:]                                   # a pack is one row of the batch
+    at = (labels != -100).nonzero()[:, 0]
+    rest = {k: v for k, v in inputs.items() if k != "labels"}
+    logits = model(**rest, use_cache=False, logits_to_keep=at).logits[0]
+    total = cross_entropy(logits.float(), labels[at], reduction="sum")
+    return total / (len(at) if num_items_in_batch is None else num_items_in_batch)
 
 
 def batch_settings(s, n_rows, ranks):
@@ -106,10 +116,15 @@ def make(s, config, model, tokenizer, encoded):
     from datasets import Dataset
     from trl import SFTTrainer
 
+    class OnCpu(SFTTrainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            return labelled_loss(model, inputs, num_items_in_batch)
+
     if not torch.cuda.is_available():
-        speed_up_cpu(model)
-    return SFTTrainer(model=model, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(encoded),
-                      peft_config=_lora(s), callbacks=[_progress(time.time())])
+        attend_by_row(model)
+    kind = SFTTrainer if torch.cuda.is_available() or config.world_size > 1 else OnCpu
+    return kind(model=model, args=config, processing_class=tokenizer, train_dataset=Dataset.from_list(encoded),
+                peft_config=_lora(s), callbacks=[_progress(time.time())])
 
 
 def _lora(s):
