@@ -78,11 +78,21 @@ def test_the_nucleus_is_that_of_transformers(width, temperature):
 
     torch.manual_seed(0)
     scores = torch.randn(32, width) * torch.linspace(0.1, 6, 32)[:, None]   # from flat rows to peaked ones
-    want = TopPLogitsWarper(0.9)(None, TemperatureLogitsWarper(temperature)(None, scores.clone()))
-    got = inference.nucleus(temperature, 0.9)(None, scores)
-    assert torch.equal(got, want)
-    assert (got > float("-inf")).any(-1).all()
-    assert torch.equal(inference.nucleus(temperature, 0.9, first=2)(None, scores), want)
+    want = TopPLogitsWarper(0.9)(None, TemperatureLogitsWarper(temperature)(None, scores.clone())).softmax(-1)
+    for first in (64, 2):
+        shares, places = inference.nucleus(scores, temperature, 0.9, first)
+        got = torch.zeros_like(scores).scatter(-1, places, shares / shares.sum(-1, keepdim=True))
+        assert torch.equal(got > 0, want > 0) and torch.allclose(got, want, atol=1e-6)
+
+
+def test_tokens_are_drawn_as_often_as_the_nucleus_says():
+    torch.manual_seed(0)
+    scores = torch.tensor([[2.0, 1.0, 0.0, -9.0]]).repeat(20_000, 1)
+    left = inference.drawn(0.7, 0.9)(None, scores)
+    assert ((left > float("-inf")).sum(-1) == 1).all()          # greedy search has no choice
+    often = torch.bincount(left.argmax(-1), minlength=4) / 20_000
+    want = torch.tensor([2.0, 1.0]).div(0.7).softmax(-1)        # the two of them hold 0.9
+    assert torch.allclose(often, torch.tensor([*want, 0, 0]), atol=0.015)
 
 
 # Through launch.run, in a run's folder: the profile says how many processes.

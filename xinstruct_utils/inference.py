@@ -56,24 +56,30 @@ def _padded(ids, pad):
     return tokens, mask
 
 
-def nucleus(temperature, top_p, first=64):
-    """Temperature and nucleus sampling for `generate`, as transformers' own, without its sort of the whole vocabulary: on a
-    CPU that sort takes longer than a small model's step. The `first` likeliest tokens nearly always hold the nucleus; where
-    they do not, all are sorted."""
+def nucleus(scores, temperature, top_p, first=64):
+    """The nucleus of each row of logits, as transformers' own, without its sort of the whole vocabulary: on a CPU that sort
+    takes longer than a small model's step. The `first` likeliest tokens nearly always hold the nucleus; where they do not,
+    all are sorted. Returns (probabilities, token ids), 0 outside of the nucleus; the rest does not sum to 1."""
+    scores, count = scores / temperature, min(first, scores.shape[-1])
+    total = scores.logsumexp(-1, keepdim=True)
+    while True:
+        top, places = scores.topk(count, -1)
+        shares = (top - total).exp()
+        before = shares.cumsum(-1) - shares                     # the mass of likelier tokens
+        if count == scores.shape[-1] or bool((before[:, -1] >= top_p).all()):
+            return shares.masked_fill(before >= top_p, 0.0), places
+        count = scores.shape[-1]
+
+
+def drawn(temperature, top_p):
+    """Nucleus sampling for `generate`: of each row's logits, only the token drawn is left, for greedy search to take.
+    `generate` would draw a random number for every token of the vocabulary (LOG.md)."""
     import torch
 
     def warp(ids, scores):
-        scores, count = scores / temperature, min(first, scores.shape[-1])
-        total = scores.logsumexp(-1, keepdim=True)
-        while True:
-            top, places = scores.topk(count, -1)
-            shares = (top - total).exp()
-            before = shares.cumsum(-1) - shares                     # the mass of likelier tokens
-            if count == scores.shape[-1] or bool((before[:, -1] >= top_p).all()):
-                break
-            count = scores.shape[-1]
-        kept = top.masked_fill(before >= top_p, float("-inf"))
-        return torch.full_like(scores, float("-inf")).scatter(-1, places, kept)
+        shares, places = nucleus(scores, temperature, top_p)
+        chosen = places.gather(-1, shares.multinomial(1))
+        return torch.full_like(scores, float("-inf")).scatter_(-1, chosen, 0.0)
 
     return warp
 
@@ -107,8 +113,7 @@ def generate(model, tokenizer, prompts, budget, max_new_tokens, temperature=0.0,
 
     torch.manual_seed(seed)
     ids, out = [token_ids(tokenizer, p)[0] for p in prompts], [None] * len(prompts)
-    how = dict(do_sample=True, temperature=1.0, top_p=1.0, top_k=0, logits_processor=[nucleus(temperature, top_p)]) \
-        if temperature else dict(do_sample=False)
+    how = dict(do_sample=False, logits_processor=[drawn(temperature, top_p)] if temperature else [])
     for batch in batches([len(i) + max_new_tokens for i in ids], budget):
         tokens, mask = _padded([ids[i] for i in batch], tokenizer.pad_token_id)
         with torch.inference_mode():
@@ -176,6 +181,8 @@ def main(s):
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     model, tokenizer = load(s["model"])
     model = model.to(device, torch.bfloat16 if s["bf16"] else torch.float32).eval()
+    if device == "cpu" and s["task"] == "generate":
+        model.set_attn_implementation("eager")   # one query at a time: torch's fused attention is the slower one there (LOG.md)
     shards, rows = artifacts.Shards(Path(s["out"]), s["shard_size"]), count(s["input"])
     begun, files = time.time(), [shards.file(i) for i in range(-(-rows // s["shard_size"]))]
     # By index, not by turn: what other ranks write meanwhile must not change which chunks are whose.
