@@ -17,6 +17,15 @@ from xinstruct_utils import artifacts  # noqa: E402
 Smoke = namedtuple("Smoke", "root wall_s output")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """For tests side by side (`make test`): a file's tests share a process, and so do all that share the smoke run, which
+    takes longest and goes first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("smoke" if "smoke" in item.fixturenames else item.path.stem))
+    items.sort(key=lambda item: "smoke" not in item.fixturenames)
+
+
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
     """An empty folder of runs."""
