@@ -55,14 +55,15 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_draft(tmp_path):
     assert list(artifacts.read_jsonl(tmp_path / "a.jsonl")) == [1] and os.listdir(tmp_path) == ["a.jsonl"]
 
 
-def test_a_full_disk_is_one_clear_error_and_leaves_finished_files(tmp_path, monkeypatch):
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_clear_error_and_leaves_finished_files(tmp_path, monkeypatch, reason):
     artifacts.write_jsonl(tmp_path / "a.jsonl", [1])
 
     def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(reason, os.strerror(reason))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="the disk is full: .* bytes were needed for .*a.jsonl; free some space and run"):
+    with pytest.raises(InputError, match="the disk is full: no space was left for .*a.jsonl; free some and run"):
         artifacts.write_jsonl(tmp_path / "a.jsonl", [2, 3])
     assert list(artifacts.read_jsonl(tmp_path / "a.jsonl")) == [1] and os.listdir(tmp_path) == ["a.jsonl"]
 
@@ -111,6 +112,40 @@ def test_a_step_cannot_write_into_another_steps_folder(runs, monkeypatch):
 def test_an_output_that_was_not_written_is_named(runs):
     with pytest.raises(InputError, match="step.finish names b.jsonl"):
         Step("01_x", "r", "sw").finish(["b.jsonl"])
+
+
+def test_an_output_with_a_row_more_or_less_than_was_counted_is_an_error(runs):
+    step, shards = Step("01_x", "r", "sw"), Shards(runs / "r" / "sw" / "01_x" / "rows", 2)
+    artifacts.write_jsonl(step.path("a.jsonl"), [1, 2, 3])
+    for index, chunk in shards.pending([1, 2, 3]):
+        shards.write(index, chunk)
+    step.finish({"a.jsonl": 3, "rows": 3})
+    shards.write(2, [4])                         # left by an attempt with other settings
+    with pytest.raises(InputError, match="rows: 3 rows were counted, but 4 are there"):
+        step.finish({"a.jsonl": 3, "rows": 3})
+    with pytest.raises(InputError, match="a.jsonl: 4 rows were counted, but 3 are there"):
+        step.finish({"a.jsonl": 4, "rows": 4})
+
+
+def test_a_keyed_folder_is_emptied_when_parameters_inputs_or_code_are_others(runs, notebooks):
+    notebooks("01_x", 'run: str = "r"  # run\nkeep: int = 3  # best', "1")
+    runs.mkdir()
+    (runs / "source.txt").write_text("a")
+
+    def made(keep, unheard=0):
+        step = Step("01_x", "r", "sw")
+        step.source(runs / "source.txt")
+        folder = step.keyed("rows", {"run": "r", "keep": keep, "unheard": unheard})
+        there = list(artifacts.Shards(folder, 2).read())
+        Shards(folder, 2).write(0, [keep])
+        return there
+
+    assert made(3) == [] and made(3) == [3] and made(3, unheard=1) == [3]
+    assert made(4) == [] and made(4) == [4]
+    (runs / "source.txt").write_text("b")
+    assert made(4) == [] and made(4) == [4]
+    notebooks("01_x", 'run: str = "r"  # run\nkeep: int = 3  # best', "2")
+    assert made(4) == []
 
 
 def test_stepping_through_by_hand_leaves_a_manifest_for_the_next_notebook(runs):

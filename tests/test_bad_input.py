@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from xinstruct_utils import artifacts, data, run
+from xinstruct_utils import artifacts, config, data, notebooks, run
 from xinstruct_utils.artifacts import InputError
 
 ROW = {"language": "fi", "text": "Hyvää päivää"}
@@ -104,10 +104,19 @@ def begun(tmp_path_factory):
         yield home
 
 
-def verb(home, notebook, run_name="r"):
+def verb(home, notebook, run_name="r", *more):
     """Exit status of one step of a run on the files in `home`."""
     return run.main([notebook, "--run", run_name, "--lang", "fi", "--profile", "local", "--force", "-p",
-                     f"seed_path={home / 'seed.jsonl'}", "-p", f"corpus_path={home / 'corpus.jsonl'}"])
+                     f"seed_path={home / 'seed.jsonl'}", "-p", f"corpus_path={home / 'corpus.jsonl'}", *more])
+
+
+def by_hand(notebook, run_name, **changed):
+    """A chapter's cells run as in JupyterLab, without the verb, with some of its parameters changed."""
+    given = notebooks.parameters_of(notebook, config.load_run(run_name), run_name, "fi", None) | changed
+    space = {"__name__": "__main__"}
+    for cell in (c for c in notebooks.read_notebook(notebook)["cells"] if c["cell_type"] == "code"):
+        exec("".join(cell["source"]), space)  # noqa: S102
+        space |= given if "parameters" in cell["metadata"].get("tags", ()) else {}
 
 
 def finished(home):
@@ -125,9 +134,9 @@ def test_the_verb_fails_with_one_message_and_leaves_finished_steps_intact(begun,
     if rows is not None:
         write(begun / "corpus.jsonl", rows)
     before = finished(begun)
-    assert verb(begun, "02_corpus") != 0
+    assert verb(begun, "02_corpus") == 2
     told = capsys.readouterr().err
-    assert told.count("InputError") == 1 and "Traceback" not in told
+    assert told.startswith("error: ") and told.count("\n") == 1
     assert re.search(message, told) and ("corpus.jsonl" in told or fault == "no text left")
     assert not (begun / "runs" / "r" / "fi" / "02_corpus" / "manifest.json").exists() and finished(begun) == before
 
@@ -139,6 +148,25 @@ def test_the_same_command_goes_on_once_the_file_is_mended(begun, capsys):
     assert verb(begun, "02_corpus") == 0
     kept = artifacts.Shards(begun / "runs" / "r" / "fi" / "02_corpus" / "corpus", 250).read()
     assert [r["text"] for r in kept] == [t["text"] for t in TEXTS]
+
+
+def test_no_text_of_other_settings_is_left_when_the_corpus_is_made_by_hand(begun, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    write(begun / "corpus.jsonl", TEXTS + [t | {"text": 3 * t["text"]} for t in TEXTS])
+    folder, found = begun / "runs" / "r" / "fi" / "02_corpus", []
+    for shortest in (180, 64, 180, None):
+        by_hand("02_corpus", "r", min_chars=shortest) if shortest else verb(begun, "02_corpus")
+        found.append([r["text"] for r in artifacts.Shards(folder / "corpus", 250).read()])
+        assert artifacts.read_json(folder / "manifest.json")["counts"][-1]["out"] == len(found[-1])
+    assert min(map(len, found[0])) >= 180 > min(map(len, found[1])) and found[0] == found[2] and found[1] == found[3]
+
+
+def test_a_round_whose_predecessor_is_missing_is_one_error_that_names_the_command(begun, capsys):
+    assert verb(begun, "04_refinement", "r", "--iteration", "2") == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: 04_refinement needs round 1 of 04_refinement, which is not finished") and told.count("\n") == 1
+    assert told.endswith("run first: python -m xinstruct_utils.run 04_refinement --run r --lang fi --iteration 1\n")
+    assert not list((begun / "runs" / "r" / "fi" / "04_refinement").rglob("manifest.json"))
 
 
 def test_a_seed_smaller_than_the_split_needs(begun, tmp_path, capsys):

@@ -21,14 +21,14 @@ def test_a_small_run_by_hand(tmp_path):
     profile = config.load_profile("atlas", languages=["sw"], corpus_size=1000, seed_size=500, d0x_size=300, iterations=1,
                                   keep=100, final_size=80, generator_epochs=2, evaluators=1, damaged_per_pair=2,
                                   follower_per_pair=1, mismatched_per_pair=2, evaluator_epochs=4, follower_epochs=3,
-                                  prompt_count=10)
+                                  prompt_count=10, held_out_pairs=20)
     rows = {}
     for row in cost.steps(profile, "sw"):
         rows[row["step"]] = rows.get(row["step"], 0) + cost.flops(row, 1e6)
     assert rows["03 train generator"] == 500 * 67 * 2 * 6e6
     assert rows["03 write instructions"] == 1000 * (55 + 12) * 2e6
     assert rows["04 round 1: train follower"] == 300 * 67 * 3 * 6e6
-    assert rows["04 round 1: train evaluator"] == 200 * 6 * 67 * 4 * 6e6
+    assert rows["04 round 1: train evaluator"] == 180 * 6 * 67 * 4 * 6e6          # 20 pairs are held out
     assert rows["04 round 1: rate"] == 1000 * 67 * 2 * 2e6          # and once more for the likelihood
     assert rows["08 train three models"] == (3 * 500 + 2 * 80) * 67 * 3 * 6e6
     told, origin = cost.estimate(profile)

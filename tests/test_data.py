@@ -89,6 +89,20 @@ def test_instruction_faults():
     assert data.instruction_fault(" ", "stop") == "empty" and data.instruction_fault("What", "length") == "unfinished"
     assert data.instruction_fault("کرنسی کیا ہے", "stop") == "not English"
     assert data.instruction_fault("What is the currency of Côte d’Ivoire?", "stop") is None
+    assert data.instruction_fault("12345", "stop") == "not English"
+
+
+@pytest.mark.parametrize("text", ["Taja sarafu ya nchi ya Kenya", "Sebutkan mata uang Jepang.", "Mika on maan valuutta?",
+                                  "Japonya'nın para birimi nedir?"])
+def test_an_instruction_in_another_language_of_latin_letters_is_not_english(text):
+    assert data.instruction_fault(text, "stop") == "not English"
+
+
+def test_no_right_instruction_of_the_atlas_is_taken_for_another_language():
+    from xinstruct_utils.atlas import pages, world
+
+    right = {text for fact in world.facts() for text in pages.instructions(fact)}      # names from all over the world
+    assert [text for text in right if data.instruction_fault(text, "stop")] == [] and len(right) > 1000
 
 
 def test_hostile_text_is_shown_as_text_and_urdu_right_to_left():

@@ -29,6 +29,8 @@ def main(s):
         raise ValueError("no luck")
     if s["how"] == "input":
         raise artifacts.InputError("data.jsonl, line 3: not UTF-8")
+    if s["how"] == "full":                       # as safetensors says it
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
     if s["how"] == "sleep":
         (out.parent / f"pid{rank}").write_text(str(os.getpid()))
         time.sleep(600)
@@ -73,6 +75,11 @@ def test_someone_who_watches_sees_the_logs_last_line_and_no_debris_of_it(tmp_pat
 def test_one_process_has_the_threads_of_its_settings(tmp_path):
     launch.run("toy", settings() | {"threads": 3}, tmp_path / "out")
     assert calls(tmp_path)[0][2] == "3"
+
+
+def test_a_full_disk_in_a_job_is_bad_input_and_no_tail_of_a_log(tmp_path):
+    with pytest.raises(InputError, match="the disk is full: no space was left for .*; free some and run the same command again"):
+        launch.run("toy", settings("full"), tmp_path / "out")
 
 
 def test_a_finished_job_is_not_repeated(tmp_path, capsys):

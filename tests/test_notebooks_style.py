@@ -8,6 +8,7 @@ import pytest
 
 from xinstruct_utils import config
 from xinstruct_utils.artifacts import REPO, read_json
+from xinstruct_utils.profile import Profile
 
 SOURCES = {p.stem: p for p in sorted((REPO / "notebooks").glob("*.ipynb"))}
 OURS = {"run", "lang", "iteration"}      # parameters that no profile sets
@@ -78,6 +79,14 @@ def parameter_faults(code, values):
 
 
 ATLAS = config.load_profile("atlas").model_dump()
+
+
+# What the defaults take from the paper, since the Atlas has tasks and sizes of its own.
+OWN = {"tasks", "task_limit", "preference_items"}
+
+
+def test_defaults_of_a_profile_are_the_tuned_ones_of_the_atlas():
+    assert {key for key, value in Profile().model_dump().items() if value != ATLAS[key]} == OWN
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -41,6 +41,40 @@ def test_ratings_are_two_one_one_zero_and_near_copies_are_left_out():
     assert dropped == {"near_copy": 10, "empty": 0} and kinds.count(("follower", 1)) == 30 and kinds.count(("true", 2)) == 40
 
 
+def test_held_out_pairs_are_the_same_whatever_the_order_and_a_quarter_at_the_most():
+    learned, held = refine.hold_out(ROWS, 6)
+    assert len(held) == 6 and sorted(r["id"] for r in learned + held) == [r["id"] for r in ROWS]
+    assert {r["id"] for r in refine.hold_out(ROWS[::-1], 6)[1]} == {r["id"] for r in held}
+    assert len(refine.hold_out(ROWS, 30)[1]) == 10 and refine.hold_out(ROWS, 0) == (ROWS, [])
+    assert refine.hold_out(ROWS[:3], 30) == (ROWS[:3], [])
+
+
+def vote(*rating):
+    return [{f"p{r}": 0.8 if r == given else 0.1 for r in (0, 1, 2)} for given in rating]
+
+
+TESTS = [{"rating": r} for r in (2, 1, 1, 0, 2, 1, 1, 0)]
+
+
+def test_the_probabilities_of_evaluators_are_averaged():
+    assert refine.average(vote(2)) == {"p0": 0.1, "p1": 0.1, "p2": 0.8, "rating": 2}
+    assert refine.average(vote(2, 1, 1)) == {"p0": 0.1, "p1": 0.566667, "p2": 0.333333, "rating": 1}
+
+
+def test_quality_is_measured_on_what_taught_nothing():
+    rated = [refine.average([v]) for v in vote(2, 1, 1, 0, 2, 1, 1, 1)]
+    assert refine.quality(TESTS, rated) == {"held_out_accuracy": 7 / 8, "held_out_auc": 1.0, "held_out_rows": 8}
+    assert "held_out_auc" not in refine.quality(TESTS[1:3], rated[1:3])
+
+
+def test_evaluators_that_do_not_beat_the_commonest_rating_are_left_out_unless_none_does():
+    good, guessing = vote(2, 1, 1, 0, 2, 1, 1, 0), vote(1, 1, 1, 1, 1, 1, 1, 1)
+    assert refine.commonest_share(TESTS) == 0.5
+    used, told = refine.trusted(TESTS, [guessing, good])
+    assert used == [1] and told[0]["held_out_accuracy"] == 0.5 and told[1]["held_out_accuracy"] == 1
+    assert refine.trusted(TESTS, [good, good])[0] == [0, 1] and refine.trusted(TESTS, [guessing, guessing])[0] == [0, 1]
+
+
 def test_selection_is_by_p2_then_id_and_expected_rating_on_request():
     rated = [{"id": "b", "p1": 0.1, "p2": 0.6}, {"id": "a", "p1": 0.4, "p2": 0.6}, {"id": "c", "p1": 1.0, "p2": 0.0}]
     assert [r["id"] for r in refine.select(rated, 2)] == ["a", "b"]

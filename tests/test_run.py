@@ -150,6 +150,31 @@ def test_a_step_that_was_cut_off_goes_on_from_its_shards(home, capsys):
     assert sorted((step(home) / "rows").iterdir()) == shards
 
 
+def test_what_was_stepped_through_by_hand_is_not_taken_over(home, capsys):
+    shutil.rmtree(step(home) / ".kept")
+    for name in ("manifest.json", "started.json", "notebook.ipynb"):
+        (step(home) / name).unlink()
+    artifacts.Shards(step(home) / "rows", 2).write(0, [{"text": "a", "keep": 999}, {"text": "b", "keep": 999}])
+    assert first() == 0 and capsys.readouterr().out.startswith("done")
+    assert {r["keep"] for r in artifacts.Shards(step(home) / "rows", 2).read()} == {config.load_profile("smoke").keep}
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can mount a small tmpfs to fill")
+@pytest.mark.parametrize("kib", [8, 48])         # full before the notebook starts, and while it is written
+def test_a_disk_that_is_full_is_one_clear_error_and_leaves_finished_steps(home, kib):
+    target = home / "runs" / "smoke" / "sw" / "02_second" / "iter2"
+    target.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(target)], check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        edit(home, "02_second", *SECOND, 'print(200_000 * "x")', parameters=SECOND_PARAMETERS)
+        status, out, err = verb("02_second", "--run", "smoke", "--lang", "sw", "--iteration", "2")
+    finally:
+        subprocess.run(["umount", "-l", str(target)], check=True)
+    assert status == 2 and err.startswith("error: the disk is full") and err.count("\n") == 1 and "Traceback" not in out
+    assert first() == 0 and not list(target.iterdir())
+
+
 def test_an_output_that_was_changed_by_hand_is_made_again(home, capsys):
     out = step(home, "02_second") / "iter1" / "out.jsonl"
     before = out.read_bytes()
@@ -202,8 +227,8 @@ def test_a_wrong_call_is_one_line_and_exit_status_2(home, capsys, words, message
 def test_a_missing_predecessor_is_one_clear_error_without_a_traceback(home):
     shutil.rmtree(step(home))
     status, out, err = verb("02_second", "--run", "smoke", "--lang", "sw", "--iteration", "2")
-    assert status == 1 and "Traceback" not in err + out and err.count("not finished") == 1
-    assert "run first: python -m xinstruct_utils.run 01_first --run smoke --lang sw" in err.splitlines()[-1]
+    assert status == 2 and "Traceback" not in err + out and err.startswith("error: 02_second needs 01_first")
+    assert "run first: python -m xinstruct_utils.run 01_first --run smoke --lang sw" in err and err.count("\n") == 1
     assert not (step(home, "02_second") / "iter2" / "manifest.json").exists()
 
 

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from conftest import snakemake, tiny
 
-from xinstruct_utils import artifacts, book
+from xinstruct_utils import account, artifacts, book
 from xinstruct_utils.artifacts import REPO, read_json, read_jsonl
 
 CHAIN = ["01_seed_data", "02_corpus", "03_backtranslation", "04_refinement", "05_diversification", "06_statistics"]
@@ -129,10 +129,18 @@ def test_the_smoke_run_passes_the_gate_of_the_book(finished):
     assert len(book.gate(book.expected("smoke")[1])) == len(STEPS) + 1
 
 
-def test_every_row_is_accounted_for(finished):
-    for path in finished.rglob("manifest.json"):
-        for c in read_json(path)["counts"]:
-            assert c["in"] == c["out"] + sum(c["dropped"].values()), (path, c)
+def test_every_row_is_accounted_for_from_chapter_to_chapter(finished):
+    told = account.whole(artifacts.Step("06_statistics", "smoke", "sw"), 2)
+    assert {c["chapter"] for c in told} == set(CHAIN[:5]) and told[0]["in"] == 60
+
+
+def test_a_shard_of_the_corpus_that_lost_a_row_is_noticed(smoke, tmp_path, monkeypatch):
+    shutil.copytree(smoke.root, tmp_path / "runs")
+    monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path / "runs"))
+    shard = artifacts.Shards(tmp_path / "runs" / "smoke" / "sw" / "02_corpus" / "corpus", 32).file(1)
+    artifacts.write_jsonl(shard, list(read_jsonl(shard))[1:])
+    with pytest.raises(artifacts.InputError, match="02_corpus: .* rows left the stage 'cleaning'"):
+        account.whole(artifacts.Step("06_statistics", "smoke", "sw"), 2)
 
 
 def test_outputs_load_with_datasets(finished, tmp_path):
@@ -160,6 +168,15 @@ def test_executed_notebooks_hold_no_progress_debris(finished):
         for cell in nbformat.read(path, as_version=4).cells:
             for output in cell.get("outputs", []):
                 assert "\r" not in output.get("text", "") and "%|" not in output.get("text", ""), path
+
+
+def test_executed_notebooks_show_no_path_of_this_machine(finished):
+    """In tables and values; `book.tidy` cuts what is printed."""
+    for path in finished.rglob("notebook.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            for output in cell.get("outputs", []):
+                shown = "".join(output.get("data", {}).get(kind, "") for kind in ("text/plain", "text/html"))
+                assert str(finished.parent) not in shown and str(REPO) not in shown, (path, shown[:300])
 
 
 def test_nothing_of_the_smoke_run_goes_on(finished):

@@ -9,9 +9,10 @@ import json
 import os
 import re
 import resource
+import shutil
 import sys
 import time
-from errno import ENOSPC
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parent.parent
@@ -19,6 +20,12 @@ REPO = Path(__file__).resolve().parent.parent
 
 class InputError(Exception):
     """Bad input: says what was expected, what came, where (file and line), and what to do."""
+
+
+def disk_full(error, where):
+    """The InputError to raise in place of an OSError that says so, else None."""
+    return None if getattr(error, "errno", None) not in (ENOSPC, EDQUOT) else InputError(
+        f"the disk is full: no space was left for {where}; free some and run the same command again, finished steps are kept")
 
 
 def root():
@@ -57,22 +64,19 @@ def file_hash(path):
 
 def write_bytes(path, chunks):
     """Write a file whole or not at all: temporary file, fsync, rename. A full disk raises InputError."""
-    path, written = Path(path), 0
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
         with open(draft, "wb") as stream:
             for chunk in chunks:
-                written += stream.write(chunk)
+                stream.write(chunk)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(draft, path)
     except BaseException as error:
         draft.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno == ENOSPC:
-            raise InputError(f"the disk is full: more than {written:,} bytes were needed for {path}; free some space and run "
-                             "the same command again, finished steps are kept") from error
-        raise
+        raise disk_full(error, path) or error  # noqa: B904 (the cause is told as context)
 
 
 def write_json(path, obj):
@@ -167,6 +171,16 @@ class Step:
         """A path in the step's folder."""
         return self.dir.joinpath(*parts)
 
+    def keyed(self, name, values):
+        """A folder of the step, emptied if other code, inputs or parameters (in `values`, globals()) made it: see its key."""
+        from .notebooks import code_key, declared, read_notebook
+        given = {n: values[n] for n in declared(read_notebook(self.notebook))}
+        key, note = digest([code_key(self.notebook), self.inputs, given]), self.path(f".{name}.key")
+        if not note.exists() or note.read_text() != key:
+            shutil.rmtree(self.path(name), ignore_errors=True)
+        write_bytes(note, [key.encode()])        # each time, since `run` removes what no key was written for
+        return self.path(name)
+
     def input(self, notebook, *parts, iteration=None, lang=None):
         """Path of an earlier step's file. Raises InputError where that step is not finished."""
         home = step_dir(self.run, lang or self.lang, notebook, iteration)
@@ -194,7 +208,6 @@ class Step:
         self.counts = [c for c in self.counts if c["stage"] != stage]
         self.counts.append({"stage": stage, "in": rows_in, "out": rows_out, "dropped": dropped})
         import pandas as pd
-
         told = {"stage": stage, "in": rows_in, "out": rows_out} | {f"dropped: {k}": v for k, v in dropped.items()}
         return pd.DataFrame([told]).set_index("stage")
 
@@ -215,10 +228,13 @@ class Step:
         return read_json(self.source(folder / "measures.json")) if (folder / "measures.json").exists() else {}
 
     def finish(self, outputs):
-        """Last cell of a notebook: hash the outputs. Under `run` the manifest follows once the notebook is saved."""
+        """Last cell of a notebook: hash the outputs, names or {name: rows that must be in it}; the manifest follows then."""
         absent = [o for o in outputs if not self.path(o).exists()]
         if absent:
             raise InputError(f"{self.notebook}: step.finish names {', '.join(absent)}, but there is no such file in {self.dir}")
+        if isinstance(outputs, dict):
+            from .account import check
+            check({self.path(name): rows for name, rows in outputs.items()})
         facts = {"inputs": self.inputs, "outputs": {o: file_hash(self.path(o)) for o in outputs}, "counts": self.counts}
         write_json(self.path("finish.json"), facts | {"kernel_rss_mib": round(peak_rss())})
         if not os.environ.get("XINSTRUCT_STEP"):

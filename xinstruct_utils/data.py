@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from . import artifacts, languages
+from . import artifacts, languages, rules
 from .artifacts import InputError
 
 SEED_FIELDS = ("language", "instruction", "output")
@@ -202,16 +202,12 @@ def split_seed(rows, d0x_size, seed):
 
 
 def instruction_fault(text, finish_reason):
-    """Why a generated instruction is of no use: "empty", "unfinished", "not English", or None.
-
-    English is tested crudely and cheaply: nine in ten letters must be plain Latin ones.
-    """
+    """Why a generated instruction is of no use: "empty", "unfinished", "not English" (see `rules.is_english`), or None."""
     if not text.strip():
         return "empty"
     if finish_reason != "stop":
         return "unfinished"
-    letters = [c for c in text if c.isalpha()]
-    return None if sum(c.isascii() for c in letters) > 0.9 * len(letters) else "not English"
+    return None if rules.is_english(text) else "not English"
 
 
 def lengths(texts):

@@ -12,9 +12,10 @@ import socket
 import subprocess
 import sys
 import time
+from errno import ENOSPC
 from pathlib import Path
 
-from .artifacts import REPO, InputError, digest, file_hash, read_json, root, write_bytes, write_json
+from .artifacts import REPO, InputError, digest, disk_full, file_hash, read_json, root, write_bytes, write_json
 from .config import MACHINE, accelerate_config, load_run
 from .notebooks import modules_digest
 
@@ -180,6 +181,8 @@ def _watch(todo, line):
         # With several processes each rank says it, with its number before it, and the launcher has the last word.
         if bad := re.search(r"^(?:\[rank\d+\]: )?xinstruct_utils\.artifacts\.InputError: (.*)$", told, re.M):
             raise InputError(bad[1])
+        if os.strerror(ENOSPC) in told:          # safetensors and others say it in errors of their own
+            raise disk_full(OSError(ENOSPC, ""), home)
         tail = "\n".join(told.splitlines()[-15:])
         raise RuntimeError(f"heavy job failed with exit code {child.returncode}; the whole log is {log}; its end:\n{tail}")
 

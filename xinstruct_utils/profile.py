@@ -16,8 +16,8 @@ class Profile(BaseModel):
     featured: str = "sw"
     seed_path: str | None = None
     corpus_path: str | None = None
-    seed_size: int = Field(600, gt=0)
-    corpus_size: int = Field(1500, gt=0)
+    seed_size: int = Field(590, gt=0)
+    corpus_size: int = Field(1000, gt=0)
     prompt_count: int = Field(300, gt=0)
     seed: int = 0
     # models and prompts
@@ -33,14 +33,14 @@ class Profile(BaseModel):
     # data
     min_chars: int = Field(64, gt=0)
     max_chars: int = Field(2048, gt=0)
-    d0x_size: int = Field(400, gt=0)
+    d0x_size: int = Field(360, gt=0)
     # training
     learning_rate: float = Field(0.001, gt=0)
-    batch_tokens: int = Field(1024, gt=0)
+    batch_tokens: int = Field(512, gt=0)
     max_tokens: int = Field(512, gt=0)
     generator_epochs: int = Field(5, gt=0)
-    follower_epochs: int = Field(4, gt=0)
-    evaluator_epochs: int = Field(3, gt=0)
+    follower_epochs: int = Field(3, gt=0)
+    evaluator_epochs: int = Field(4, gt=0)
     bf16: bool = True
     threads: int = Field(1, gt=0)
     train_processes: int = Field(1, gt=0)
@@ -60,19 +60,20 @@ class Profile(BaseModel):
     top_p: float = Field(0.9, gt=0, le=1)
     max_new_tokens_instruction: int = Field(32, gt=0)
     max_new_tokens_output: int = Field(128, gt=0)
-    token_budget: int = Field(4096, gt=0)
+    token_budget: int = Field(8192, gt=0)
     shard_size: int = Field(250, gt=0)
     # refinement and diversification
     iterations: int = Field(3, gt=0)
-    keep: int = Field(450, gt=0)
+    keep: int = Field(300, gt=0)
     ranking: Literal["p2", "expected"] = "p2"
     damaged_per_pair: int = Field(2, ge=0)
     follower_per_pair: int = Field(1, ge=0)
-    mismatched_per_pair: int = Field(2, ge=0)
+    mismatched_per_pair: int = Field(1, ge=0)
     follower_temperature: float = Field(1.2, ge=0)
     evaluators: int = Field(1, gt=0)
+    held_out_pairs: int = Field(30, ge=0)    # of D0r, whose pseudo-ratings test the evaluators; a quarter of D0r at the most
     clusters: int = Field(40, gt=0)
-    final_size: int = Field(400, gt=0)
+    final_size: int = Field(280, gt=0)
     cluster_map: Literal["pca", "umap"] = "pca"
     parser: str = "builtin"
     # people: items drawn for the two forms, labels by different people that each should get, texts already translated

@@ -7,6 +7,9 @@ output) and 0 for another sample's output. No human labels any of them.
 import heapq
 import random
 import re
+from collections import Counter
+
+from .artifacts import digest
 
 RATINGS = {"true": 2, "damaged": 1, "follower": 1, "mismatched": 0}
 
@@ -69,11 +72,18 @@ def mismatches(rows, n, seed):
     return out
 
 
+def hold_out(d0r, n):
+    """D0r as (pairs to learn from, up to `n` pairs to test by). Which ones depends on their ids only, so it is the same in
+    every round; a quarter at the most, since few pairs are memorised rather than learned from."""
+    held = {r["id"] for r in sorted(d0r, key=lambda r: digest(["held out", r["id"]]))[:min(n, len(d0r) // 4)]}
+    return [r for r in d0r if r["id"] not in held], [r for r in d0r if r["id"] in held]
+
+
 def pseudo_ratings(d0r, follower_outputs, damaged_per_pair, follower_per_pair, mismatched_per_pair, seed):
     """The pseudo-rating set of a round: rows {instruction, output, rating, kind}.
 
-    `follower_outputs` maps a row's id to the current follower's answers; near copies of the true output and
-    unfinished ones are left out. Returns (rows, {"near_copy": n, "empty": n}).
+    `follower_outputs` maps a row's id to the current follower's answers; near copies of the true output and empty ones
+    are left out. One that ran into the length cap stays: it is flawed, as its rating says. Returns (rows, {reason: n}).
     """
     rng, out, dropped = random.Random(f"pseudo/{seed}"), [], {"near_copy": 0, "empty": 0}
     wrong = mismatches(d0r, mismatched_per_pair, seed)
@@ -90,6 +100,39 @@ def pseudo_ratings(d0r, follower_outputs, damaged_per_pair, follower_per_pair, m
         out += [{"instruction": row["instruction"], "output": text, "rating": RATINGS[kind], "kind": kind}
                 for kind, text in outputs]
     return out, dropped
+
+
+def average(votes):
+    """The mean probabilities of several evaluators for one row, and its most likely rating: {p0, p1, p2, rating}."""
+    p = {name: round(sum(v[name] for v in votes) / len(votes), 6) for name in ("p0", "p1", "p2")}
+    return p | {"rating": max((0, 1, 2), key=lambda r: p[f"p{r}"])}
+
+
+def quality(rows, rated, ranking="p2"):
+    """How well ratings fit pseudo-ratings that taught nothing: {held_out_accuracy, held_out_auc, held_out_rows}.
+
+    The AUC is that of rating 2 against the rest; it is absent where one side is empty.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    right, true = [a["rating"] == b["rating"] for a, b in zip(rows, rated, strict=True)], [r["rating"] == 2 for r in rows]
+    auc = {"held_out_auc": float(roc_auc_score(true, [rank_key(r, ranking) for r in rated]))} if len(set(true)) == 2 else {}
+    return {"held_out_accuracy": sum(right) / len(right), **auc, "held_out_rows": len(rows)}
+
+
+def commonest_share(rows):
+    """The accuracy of always guessing the commonest rating."""
+    return Counter(r["rating"] for r in rows).most_common(1)[0][1] / len(rows)
+
+
+def trusted(rows, votes, ranking="p2"):
+    """Which evaluators to average: those that beat always guessing the commonest rating, or all where none does.
+
+    `votes` holds each evaluator's probabilities for the held-out `rows`. Returns (numbers, {number: its `quality`}).
+    """
+    told = {k: quality(rows, [average([v]) for v in vote], ranking) for k, vote in enumerate(votes)}
+    good = [k for k, q in told.items() if q["held_out_accuracy"] > commonest_share(rows)]
+    return good or list(told), told
 
 
 def rank_key(row, ranking="p2"):

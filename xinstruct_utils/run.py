@@ -77,6 +77,8 @@ def _locked(home, key, facts, force, begun):
         print(f"up to date: {home}")
         return
     changed = _changed(home, key)
+    if not (home / "started.json").exists():       # made by hand, in Jupyter: nothing says with which settings
+        _clear(home)
     if changed and not force:
         raise InputError(f"{home} was made by other {' and '.join(changed)}; run again with --force to make this step anew, or "
                          "use another --run name")
@@ -138,6 +140,8 @@ def execute(name, home, parameters):
                 request_save_on_cell_execute=False, extra_arguments=[f"--IPKernelApp.exec_lines={last_will}", "--log-level=50"],
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}))
         except papermill.PapermillExecutionError as error:
+            if error.ename == InputError.__name__:
+                raise InputError(error.evalue) from None
             raise RuntimeError(f"the notebook with the failure is {out}\n{name} failed in cell {error.cell_index}: "
                                f"{error.ename}: {error.evalue}") from None
     if not (home / "finish.json").exists():
@@ -226,9 +230,12 @@ def main(argv=None):
     try:
         run_step(args.notebook, args.run, args.lang, args.iteration, args.profile, config.parse_overrides(args.p), args.force,
                  psutil.Process().create_time())
-    except (InputError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+    except (InputError, RuntimeError, OSError) as error:
+        told = artifacts.disk_full(error, artifacts.run_dir(args.run)) or error
+        if isinstance(told, OSError):
+            raise
+        print(f"error: {told}", file=sys.stderr)
+        return 2 if isinstance(told, InputError) else 1
     return 0
 
 

@@ -1,0 +1,53 @@
+"""The whole account of a run's rows: what left one chapter is in its files, and is what the next chapter met.
+
+Each chapter's own sums are checked where they are made (`artifacts.Step.count`); here the chapters are tied together.
+"""
+
+from pathlib import Path
+
+from .artifacts import InputError, read_json
+
+# chapter: (the stage by which its rows leave, the files that hold them, the chapter whose rows come in there)
+LINKS = {"01_seed_data": ("split", ("d0x.jsonl", "d0r.jsonl"), None), "02_corpus": ("cleaning", ("corpus",), None),
+         "03_backtranslation": ("candidates", ("candidates.jsonl",), "02_corpus"),
+         "04_refinement": ("kept candidates", ("kept.jsonl",), "03_backtranslation"),
+         "05_diversification": ("sampled", ("x_instruction.jsonl",), "04_refinement")}
+
+
+def rows_in(path):
+    """Number of rows of a JSONL file, or of the shards of a folder."""
+    total = 0
+    for file in sorted(path.glob("shard-*.jsonl")) if path.is_dir() else [path]:
+        with open(file, "rb") as lines:
+            total += sum(1 for _ in lines)
+    return total
+
+
+def check(wanted):
+    """Compare {path: rows that were counted} with what is on disk. Raises InputError for the first that differs."""
+    for path, rows in wanted.items():
+        if (found := rows_in(Path(path))) != rows:
+            raise InputError(f"{path}: {rows} rows were counted, but {found} are there; a row was lost or written twice, or "
+                             "the files are of another attempt: run this step again with --force")
+
+
+def whole(step, iterations):
+    """The counts of chapters 01 to 05, [{chapter, round, stage, in, out, dropped}], tied to each other and to their files.
+
+    Raises InputError where a row got lost in a file or between two chapters.
+    """
+    told, left = [], {}
+    for name, (stage, files, source) in LINKS.items():
+        for k in range(1, iterations + 1) if name == "04_refinement" else [None]:
+            home = step.input(name, "manifest.json", iteration=k).parent
+            counts = read_json(home / "manifest.json")["counts"]
+            link = next(c for c in counts if c["stage"] == stage)
+            found = sum(rows_in(home / file) for file in files)
+            if found != link["out"]:
+                raise InputError(f"{name}: {link['out']} rows left the stage {stage!r}, but {found} are in {', '.join(files)} of "
+                                 f"{home}; run that step again with --force")
+            if source and link["in"] != left[source]:
+                raise InputError(f"{name}: {link['in']} rows came in, but {left[source]} left {source}; run both again")
+            left[name] = link["out"]
+            told += [{"chapter": name, "round": k or "", **c} for c in counts]
+    return told
