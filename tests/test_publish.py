@@ -111,7 +111,7 @@ def test_the_licence_follows_the_texts(run, source, licence, monkeypatch):
     ("paper", "llama2", "improve any large language model"), ("modern", "apache-2.0", "NLLB, whose licence, CC-BY-NC 4.0")])
 def test_terms_of_base_model_and_seed_translator_stand_in_the_cards(name, identifier, told):
     profile = config.load_profile(name)
-    found, text = licences.of_model(profile)
+    found, text = licences.of_model(profile.base_model, profile)
     assert found == identifier and "Open Assistant, Apache-2.0" in text
     assert told in licences.of_dataset(profile.corpus_source, profile)[1]
     card = publish.model_card("mine", "sw", profile, {}, {"losses": [1.0]})

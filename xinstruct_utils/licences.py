@@ -10,8 +10,8 @@ TEXTS = {
 # Part of a base model's name: (identifier on the hub, words of the model's card, what holds for texts that it writes).
 MODELS = {
     "llama-2": ("llama2", "the Llama 2 Community License and its acceptable use policy, which go with every copy",
-                "The Llama 2 Community License (1.b.v) forbids to use output of LLaMA-2, as these instructions and ratings are, to "
-                "improve any large language model but Llama 2 and what is derived from it."),
+                "The Llama 2 Community License (1.b.v) forbids to use output of LLaMA-2, as these instructions and ratings are, "
+                "to improve any large language model but Llama 2 and what is derived from it."),
     "qwen3": ("apache-2.0", "Apache-2.0", ""),
     "gemma": ("gemma", "the Gemma Terms of Use and prohibited use policy, which go with every copy",
               "The Gemma Terms of Use count a model that was trained on Gemma's output to be like it as a derivative of Gemma."),
@@ -23,13 +23,14 @@ UNKNOWN = ("other", "whoever uploads this has to state it here",
 SEEDS = {
     "oasst": "Seed pairs: Open Assistant, Apache-2.0.",
     "aya": "Seed pairs: Aya, Apache-2.0.",
-    "alpaca": "Seed pairs: Alpaca, CC-BY-NC 4.0, written by a model of OpenAI, whose terms forbid to build competing models with it.",
+    "alpaca": "Seed pairs: Alpaca, CC-BY-NC 4.0, written by a model of OpenAI, whose terms forbid to build competing models "
+              "with it.",
     "dolly": "Seed pairs: Dolly, CC-BY-SA 3.0.",
 }
 TRANSLATORS = {
     "nllb": "One side of the seed pairs was translated by NLLB, whose licence, CC-BY-NC 4.0, allows non-commercial use only.",
-    "openai": "One side of the seed pairs was translated by a model on a server; where that is OpenAI's, its terms forbid to build "
-              "competing models with the output.",
+    "openai": "One side of the seed pairs was translated by a model on a server; where that is OpenAI's, its terms forbid to "
+              "build competing models with the output.",
 }
 
 
@@ -49,7 +50,7 @@ def of_dataset(source, profile):
     return identifier, " ".join([f"{words}.", *filter(None, [terms]), *_of_seeds(profile)])
 
 
-def of_model(profile):
+def of_model(base_model, profile):
     """(identifier on the hub, text of the card) of a tuned model: its base model's licence, and terms of the seed pairs."""
-    identifier, words, _ = _of_model(profile.base_model)
+    identifier, words, _ = _of_model(base_model)
     return identifier, " ".join([f"The base model's: {words}.", *_of_seeds(profile)])

@@ -140,11 +140,10 @@ def dataset_card(run, profile, made):
               for lang, name, m in steps for c in m["counts"]]
     origin = [{"language": lang, "step": name, "code": m.get("code_digest", "")[:12], "modules": m.get("modules_digest", "")[:12],
                "commit": (m.get("git_commit") or "")[:12]} for lang, name, m in steps]
-    revision = profile.corpus_revision
     toy = "**A toy.** These rows are of the Atlas, a made-up world; do not tune a real model on them.\n\n"
     return _card("dataset", front, run=run, toy=toy * (source == "atlas"), first=langs[0], held_out=HELD_OUT, source=source,
-                 revision=f", revision {revision}" if revision else "", base_model=_named(profile.base_model),
-                 templates=profile.templates, digest=prompts.digest()[:12], licence=terms, statistics=_table(statistics),
+                 revision=profile.corpus_revision or "none", base_model=_named(profile.base_model), templates=profile.templates,
+                 digest=prompts.digest()[:12], licence=terms, statistics=_table(statistics),
                  census=_table(census), origin=_table(origin), settings=_settings(profile),
                  measured=_table(_measured(run, langs, profile)))
 
@@ -174,9 +173,10 @@ def dataset(run, langs=None):
 
 def model_card(run, lang, profile, manifest, training):
     """README.md of a tuned model."""
-    (licence, terms), base = licences.of_model(profile), _named(profile.base_model)
+    chosen = profile.tuned_model or profile.base_model
+    (licence, terms), base = licences.of_model(chosen, profile), _named(chosen)
     front = {"language": [lang, "en"], "library_name": "transformers", "license": licence, "tags": ["x-instruction"],
-             **({"base_model": base} if base == profile.base_model != "atlas" else {})}       # the hub knows no folder
+             **({"base_model": base} if base == chosen != "atlas" else {})}       # the hub knows no folder
     told = {"rows": training.get("rows"), "over the length limit": training.get("too_long"), "steps": training.get("steps"),
             "tokens": training.get("tokens"), "epochs": profile.follower_epochs,
             "learning rate": str(profile.learning_rate), "last loss": (training.get("losses") or [None])[-1]}
