@@ -16,8 +16,7 @@ from .artifacts import InputError, digest
 from .client import LONGEST_WAIT, Client, retry_after
 
 KEY = "XINSTRUCT_TRANSLATOR_KEY"                       # environment variable: the translator is seldom on the judge's server
-GOOGLE = "https://translation.googleapis.com"
-GOOGLE_USD = 20.0                                      # a million characters (price list of Cloud Translation Basic)
+GOOGLE, GOOGLE_USD = "https://translation.googleapis.com", 20.0    # a million characters (price list of Translation Basic)
 GOOGLE_TEXTS, GOOGLE_CHARS, GOOGLE_LONGEST = 128, 5_000, 30_000    # in a request: limit, advice, and limit of characters
 # Blanks after the sentence ends of the ten languages and English, and line ends; "e.g. this" is no end. Thai has no full stop.
 PIECES = re.compile(r"(\s*\n\s*|(?<=[.!?…।۔؟])[^\S\n]+(?![a-z]))")
