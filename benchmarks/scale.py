@@ -70,7 +70,7 @@ def stand_in_jobs(jobs, processes=1):
     return [cost] * len(jobs)
 
 
-def vectors(texts, encoder):
+def vectors(texts, encoder, threads):
     """Unit vectors of 384 dimensions in place of an hour of sentence encoding."""
     import numpy as np
 
