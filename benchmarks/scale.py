@@ -1,12 +1,14 @@
 """Many short texts through the bookkeeping of notebooks 01-05: `python benchmarks/scale.py 1000000`.
 
 The notebooks' own cells run, each step in a process of its own; only what a GPU does is stood in for: trained models,
-instructions, ratings and sentence vectors are drawn from each row's id. With --kill every step is killed once on its way and
-begun again. Prints a JSON line for each step: seconds, rows a second, peak memory in MiB, digest of what it wrote; exit code 1
-where a step needs more than 6 GiB.
+instructions, ratings and sentence vectors are drawn from each row's id. With --kill every step is killed once in its middle,
+between the writing of a file and its renaming, and begun again. Prints a JSON line for each step: seconds, rows a second, peak
+memory in MiB, digest of what it wrote; --out writes them to a file with machine and date. Exit code 1 where a step needs more
+than 6 GiB.
 """
 
 import argparse
+import datetime
 import itertools
 import json
 import os
@@ -23,10 +25,13 @@ from unittest import mock
 
 from xinstruct_utils import artifacts, cluster, config, launch
 from xinstruct_utils.notebooks import notebooks_dir, parameters_of
+from xinstruct_utils.run import environment
 
 LIMIT_MIB = 6 * 1024
-STEPS = (("01_seed_data", None), ("02_corpus", None), ("03_backtranslation", None), ("04_refinement", 1),
-         ("05_diversification", None))
+# Steps, their round, and the file in whose writing --kill ends them: some of the step's work is done then, and some is not.
+STEPS = (("01_seed_data", None, "d0x.jsonl"), ("02_corpus", None, "shard-00003.jsonl"),
+         ("03_backtranslation", None, "shard-00003.jsonl"), ("04_refinement", 1, "shard-00003.jsonl"),
+         ("05_diversification", None, "x_instruction.jsonl"))
 
 
 def drawn(row_id, *words):
@@ -65,7 +70,7 @@ def stand_in_jobs(jobs, processes=1):
     return [cost] * len(jobs)
 
 
-def vectors(texts, encoder):
+def vectors(texts, encoder, threads):
     """Unit vectors of 384 dimensions in place of an hour of sentence encoding."""
     import numpy as np
 
@@ -73,14 +78,23 @@ def vectors(texts, encoder):
     return made / np.linalg.norm(made, axis=1, keepdims=True)
 
 
-def execute(name, run, iteration):
-    """Run a notebook's code cells here, with the stand-ins, and print what it took."""
-    os.environ["MPLBACKEND"] = "Agg"
+def execute(name, run, iteration, last=None):
+    """Run a notebook's code cells here, with the stand-ins, and print what it took; be killed where it writes the file `last`."""
+    os.environ["MPLBACKEND"], rename = "Agg", os.replace
+
+    def renamed(draft, path):
+        if Path(path).name == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        rename(draft, path)
+
     begun, profile = time.time(), config.load_run(run)
     given = parameters_of(name, profile, run, "sw", iteration)
     cells = [c for c in artifacts.read_json(notebooks_dir() / f"{name}.ipynb")["cells"] if c["cell_type"] == "code"]
     space = {"__name__": "__main__", **given}
-    with mock.patch.object(launch, "run_all", stand_in_jobs), mock.patch.object(cluster, "embed", vectors):
+    for left in artifacts.step_dir(run, "sw", name, iteration).rglob(".tmp-*"):      # by a kill; `run` does this too
+        left.unlink()
+    with mock.patch.object(launch, "run_all", stand_in_jobs), mock.patch.object(cluster, "embed", vectors), \
+            mock.patch.object(os, "replace", renamed):
         for cell in cells:
             if "parameters" not in cell["metadata"].get("tags", ()):
                 exec(compile("".join(cell["source"]), name, "exec"), space)  # noqa: S102
@@ -109,45 +123,46 @@ def prepare(root, run, rows):
         keep=small, final_size=small // 2, clusters=max(5, min(1000, small // 60)), shard_size=max(100, min(10_000, rows // 20))))
 
 
-def run_step(name, run, iteration, kill_after=None):
-    """One step in a process of its own; with `kill_after` it is killed then, if it still runs. Returns its figures, or None."""
+def run_step(name, run, iteration, last=None):
+    """One step in a process of its own; with `last` it is killed in its middle. Returns its figures, or None."""
     line = [sys.executable, __file__, "--step", name, "--run", run] + (["--iteration", str(iteration)] if iteration else [])
-    child = subprocess.Popen(line, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        told, _ = child.communicate(timeout=kill_after)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
-        return None
-    if child.returncode:
-        raise SystemExit(f"{name} failed with exit code {child.returncode}")
-    return json.loads(told.splitlines()[-1])
+    made = subprocess.run([*line, *(["--last", last] if last else [])], stdout=subprocess.PIPE, text=True)
+    if made.returncode != (-signal.SIGKILL if last else 0):
+        raise SystemExit(f"{name} ended with exit code {made.returncode}{f', but was to be killed at {last}' if last else ''}")
+    return None if last else json.loads(made.stdout.splitlines()[-1])
 
 
 def main():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="?", type=int, default=100_000)
-    parser.add_argument("--kill", type=float, default=0, help="kill every step once, after this many seconds")
+    parser.add_argument("--kill", action="store_true", help="kill every step once, in its middle")
+    parser.add_argument("--out", help="file for the figures; default: none")
     parser.add_argument("--folder", help="where the run goes, and stays; default: a temporary folder")
     parser.add_argument("--step", help=argparse.SUPPRESS)
+    parser.add_argument("--last", help=argparse.SUPPRESS)
     parser.add_argument("--run", default="scale", help=argparse.SUPPRESS)
     parser.add_argument("--iteration", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.step:
-        return execute(args.step, args.run, args.iteration)
+        return execute(args.step, args.run, args.iteration, args.last)
     with tempfile.TemporaryDirectory() as made:
         root = Path(args.folder or made)
         os.environ["XINSTRUCT_RUNS"] = str(root / "runs")
         os.environ["PYTHONPATH"] = os.pathsep.join([str(artifacts.REPO), os.environ.get("PYTHONPATH", "")])
         prepare(root, args.run, args.rows)
-        most = 0
-        for name, iteration in STEPS:
-            killed = bool(args.kill) and run_step(name, args.run, iteration, args.kill) is None
+        told = {"machine": environment()["machine"], "date": datetime.date.today().isoformat(),
+                "command": f"python benchmarks/scale.py {args.rows}" + " --kill" * args.kill, "parts": {}}
+        for name, iteration, last in STEPS:
+            if args.kill:
+                run_step(name, args.run, iteration, last)
             figures = run_step(name, args.run, iteration)
-            most = max(most, figures["peak_mib"])
-            per_second = round(figures["rows"] / figures["seconds"])
-            print(json.dumps(figures | {"rows a second": per_second, "killed once": killed}), flush=True)
+            figures |= {"rows a second": round(figures["rows"] / figures["seconds"]), "killed once": args.kill}
+            print(json.dumps(figures), flush=True)
+            told["parts"][figures.pop("step")] = figures
+        if args.out:
+            artifacts.write_json(args.out, told)
+        most = max(figures["peak_mib"] for figures in told["parts"].values())
         print(json.dumps({"rows": args.rows, "peak_mib": most, "limit_mib": LIMIT_MIB}))
     sys.exit(most > LIMIT_MIB)
 

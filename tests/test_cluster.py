@@ -36,6 +36,15 @@ def blobs():
     return np.concatenate([rng.normal(c, 0.05, (400, 8)) for c in (-1, 0, 1)]).astype("float32")
 
 
+def test_the_encoder_works_with_as_many_threads_as_the_profile_says(monkeypatch):
+    import torch
+
+    told = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    cluster.embed(["Bake a cake"], threads=3)
+    assert told == [3]
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_kmeans_finds_clusters_that_lie_far_apart_whatever_the_seed(seed):
     """From random starting points, faiss's default, seeds 2, 4 and 7 merged two of the three."""

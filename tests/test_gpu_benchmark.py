@@ -69,8 +69,10 @@ def test_without_a_gpu_nothing_is_measured_unless_asked(gpu, capsys, monkeypatch
 
 
 @pytest.mark.skipif(not UDHR.exists(), reason="the Declaration's texts are not at ../shared/data/udhr")
-def test_the_fertility_of_real_texts_in_all_ten_languages(fertility):
-    made = fertility["main"](["--texts", str(UDHR)])
+def test_the_fertility_of_real_texts_in_all_ten_languages(fertility, tmp_path):
+    made = fertility["main"](["--texts", str(UDHR), "--out", str(tmp_path / "table.md")])
+    rows = [line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + 11 and "| Swahili |" in rows[-3] and "(1.0)" in rows[2] and rows[0].startswith("| language | atlas (")
     assert set(made.language) == {"en", "fi", "id", "th", "tr", "vi", "bn", "hi", "sw", "ta", "ur"}
     atlas = made[made.tokenizer == "atlas"].set_index("language")
     assert atlas.to_english["en"] == 1 and atlas.tokens_per_char["ta"] > 3 * atlas.tokens_per_char["en"] > 0

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from xinstruct_utils import artifacts, config, publish
+from xinstruct_utils import artifacts, config, licences, publish
 
 HOSTILE = '<script>alert("x")</script> | `code`'
 
@@ -14,13 +14,14 @@ def run(tmp_path, monkeypatch):
     """A run with a data set of 400 rows in two languages, as step 05 leaves it."""
     monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path))
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    profile = config.load_profile("atlas", languages=["sw", "ur"], translations_path=f"/{HOSTILE}")
+    profile = config.load_profile("atlas", languages=["sw", "ur"], parser=HOSTILE.split("/")[0])
     config.open_run("mine", profile)
     for lang in ("sw", "ur"):
         home = artifacts.step_dir("mine", lang, "05_diversification")
         rows = [{"id": artifacts.content_id(lang, f"text {i}"), "language": lang, "instruction": f"Ask {i}.",
                  "output": f"Jibu {i}:\n«{HOSTILE}» ہے 🌍", "p0": 0.1, "p1": 0.2, "p2": 0.7, "rating": 2, "round": 3,
-                 "cluster": i % 7} for i in range(400)]
+                 "cluster": i % 7, **({"source_id": f"<urn:{i}>", "url": f"https://a.example/{i}"} if i % 2 else {})}
+                for i in range(400)]
         artifacts.write_jsonl(home / "x_instruction.jsonl", rows)
         artifacts.write_json(home / "manifest.json", {
             "notebook": "05_diversification", "counts": [{"stage": "sampled", "in": 500, "out": 400,
@@ -45,6 +46,7 @@ def test_datasets_loads_the_folder_with_every_row_as_it_was(run, capsys):
             assert {k: row[k] for k in ("instruction", "output", "rating", "p2", "round", "cluster", "language")} == {
                 k: want[row["id"]][k] for k in ("instruction", "output", "rating", "p2", "round", "cluster", "language")}
             assert row["source"] == "atlas"
+            assert (row["source_id"], row["url"]) == (want[row["id"]].get("source_id"), want[row["id"]].get("url"))
             assert [m["role"] for m in row["messages"]] == ["user", "assistant"]
             assert row["messages"][1]["content"] == row["output"] and row["instruction"] in row["messages"][0]["content"]
 
@@ -84,11 +86,38 @@ def test_the_card_tells_of_the_run_and_holds_no_markup_of_others(run):
     assert len(cells) == 6      # a bar in a reason made no column
 
 
+def test_no_setting_that_tells_of_the_machine_or_holds_a_key_is_in_a_card():
+    """Whatever a profile may hold as text, present keys and future ones: folders and addresses are not shown."""
+    secret = {"server_command": "env VLLM_API_KEY=secret vllm serve {model}", "server_urls": ["http://10.0.0.7/v1"],
+              "judge_base_url": "https://user:secret@judge.example", "seed_translator": "google:https://secret.example"}
+    for place in ("/home/ada/x.bin", "~/x.bin", "../ada/x.bin"):
+        profile = config.load_profile("modern")
+        texts = {k: place for k, v in profile if isinstance(v, str | None) and k not in ("source", "corpus_source")}
+        told = publish._settings(profile.model_copy(update=texts | secret))
+        assert not any(word in told for word in ("secret", "ada/", "10.0.0.7", "~")), told
+        assert "base_model: x.bin" in told and "learning_rate" in told and "server_command" not in told
+    told = publish._settings(config.load_profile("modern", seed_translator="nllb:/home/ada/nllb"))
+    assert "base_model: Qwen/Qwen3-4B-Base" in told and told.endswith("seed_translator: nllb:nllb")
+
+
 @pytest.mark.parametrize("source, licence", [("culturax", "odc-by"), ("fineweb2", "odc-by"), ("files", "other")])
 def test_the_licence_follows_the_texts(run, source, licence, monkeypatch):
     monkeypatch.setattr(publish, "source_of", lambda profile: source)
     card = (publish.dataset("mine") / "README.md").read_text(encoding="utf-8")
-    assert f"license: {licence}" in card and publish.LICENCES[source][1] in card
+    assert f"license: {licence}" in card and licences.TEXTS[source][1] in card
+
+
+@pytest.mark.parametrize("name, identifier, told", [
+    ("paper", "llama2", "improve any large language model"), ("modern", "apache-2.0", "NLLB, whose licence, CC-BY-NC 4.0")])
+def test_terms_of_base_model_and_seed_translator_stand_in_the_cards(name, identifier, told):
+    profile = config.load_profile(name)
+    found, text = licences.of_model(profile.base_model, profile)
+    assert found == identifier and "Open Assistant, Apache-2.0" in text
+    assert told in licences.of_dataset(profile.corpus_source, profile)[1]
+    card = publish.model_card("mine", "sw", profile, {}, {"losses": [1.0]})
+    assert f"license: {identifier}" in card and f"base_model: {profile.base_model}" in card and text in card
+    local = publish.model_card("mine", "sw", profile.model_copy(update={"base_model": "/home/ada/own"}), {}, {})
+    assert "license: other" in local and "base_model:" not in local and "/home" not in local
 
 
 def test_a_missing_or_altered_data_set_is_one_error_and_leaves_the_old_one(run, capsys):
@@ -136,7 +165,9 @@ def test_a_tuned_model_gets_a_card_and_loads(run, capsys):
     home = artifacts.step_dir("mine", "sw", "08_instruction_tuning")
     model, tokenizer = load("atlas")
     model.save_pretrained(home / "models" / "refined")
+    tokenizer.chat_template = "{{ messages }}"
     tokenizer.save_pretrained(home / "models" / "refined")
+    (home / "models" / "refined" / "optimizer.pt").write_bytes(b"a pickle")
     assert publish.main(["model", "mine", "--langs", "sw"]) == 2       # the step is not finished
     artifacts.write_json(home / "models" / "refined" / "train.json", {"rows": 9, "too_long": 1, "losses": [2.0, 1.5]})
     artifacts.write_json(home / "manifest.json", {"code_digest": "d" * 64})
@@ -148,4 +179,5 @@ def test_a_tuned_model_gets_a_card_and_loads(run, capsys):
     card = (run / "model-sw" / "README.md").read_text(encoding="utf-8")
     assert "Answer in Swahili. As a web page." in card and "| 9 | 1 |" in card
     assert json.loads((run / "model-sw" / "config.json").read_text())["model_type"] == "llama"
-    assert not (run / "model-sw" / "train.json").exists()
+    assert {"chat_template.jinja"} <= {p.name for p in (run / "model-sw").iterdir()}
+    assert not {"train.json", "optimizer.pt"} & {p.name for p in (run / "model-sw").iterdir()}

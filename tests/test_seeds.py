@@ -163,29 +163,44 @@ BACTRIAN = [{"instruction": "Toa mfano", "input": "wa rangi", "id": "alpaca-1", 
             {"instruction": "Nini?", "input": "", "id": "dolly-2", "output": ""}]
 
 
-def test_bactrian_x_becomes_rows_that_a_seed_path_takes(tmp_path, capsys):
+def test_bactrian_m_becomes_rows_that_a_seed_path_takes(tmp_path, capsys):
     source, out = written(tmp_path / "sw.json.gz", *BACTRIAN, array=True), tmp_path / "out.jsonl"
-    seeds.main(["bactrian-x", str(source), "--lang", "sw", "--out", str(out)])
+    seeds.main(["bactrian-m", str(source), "--lang", "sw", "--out", str(out)])
     rows, skipped = data.read_rows(out, data.SEED_FIELDS, "sw")
     assert [(r["instruction"], r["output"]) for r in rows] == [("Toa mfano\n\nwa rangi", "Nyekundu")]
     assert not skipped["other language"]
     assert list(read_jsonl(out))[0]["source_id"] == "alpaca-1" and "1 pairs in" in capsys.readouterr().out
 
 
-def test_bactrian_x_of_the_hub_is_one_data_file_and_no_script(tmp_path, monkeypatch):
+def test_bactrian_x_of_the_hub_is_data_files_and_no_script(tmp_path, monkeypatch):
     import huggingface_hub
 
     asked, source = [], written(tmp_path / "sw.json.gz", *BACTRIAN)
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download",
-                        lambda *a, **more: asked.append((*a, more["repo_type"], more["revision"])) or str(source))
-    rows, dropped = seeds.bactrian_x("MBZUAI/Bactrian-X", "sw", "abc")
+    monkeypatch.setattr(huggingface_hub.HfApi, "hf_hub_download",
+                        lambda _, *a, **more: asked.append((*a, more["repo_type"], more["revision"])) or str(source))
+    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_, **more: [
+        "Bactrian-X.py", "data/fi.json.gz", "data/sw.json.gz", "data/en.json.gz"])
+    rows, dropped = seeds.bactrian("MBZUAI/Bactrian-X", "sw", "abc")
     assert asked == [("MBZUAI/Bactrian-X", "data/sw.json.gz", "dataset", "abc")] and len(rows) == 1 and dropped == {"empty": 1}
+    rows, dropped = seeds.bactrian("MBZUAI/Bactrian-X", None, "abc")
+    assert [r["language"] for r in rows] == ["fi", "sw"] and dropped == {"empty": 2} and len(asked) == 3
+
+
+def test_bactrian_x_reads_the_files_of_all_languages_in_a_folder_but_english(tmp_path):
+    for code in ("en", "sw", "zh"):
+        written(tmp_path / f"{code}.json.gz", *BACTRIAN, array=True)
+    seeds.main(["bactrian-x", str(tmp_path), "--out", str(tmp_path / "out.jsonl")])
+    assert [r["language"] for r in read_jsonl(tmp_path / "out.jsonl")] == ["sw", "zh"]
+    with pytest.raises(InputError, match="no fi.json.gz is in it; the languages there are en, sw, zh"):
+        seeds.bactrian(str(tmp_path), "fi")
+    with pytest.raises(InputError, match="all languages need a folder"):
+        seeds.bactrian(str(tmp_path / "sw.json.gz"))
 
 
 def test_an_unreachable_hub_is_one_clear_error():
     """The tests run with HF_HUB_OFFLINE."""
-    with pytest.raises(InputError, match="MBZUAI/No-Such: could not get data/sw.json.gz at main.*give its path"):
-        seeds.bactrian_x("MBZUAI/No-Such", "sw")
+    with pytest.raises(InputError, match="MBZUAI/No-Such: could not get data/sw.json.gz at main.*give their path"):
+        seeds.bactrian("MBZUAI/No-Such", "sw")
 
 
 def test_alpaca_mt_translates_both_sides_and_drops_a_pair_with_one_bad_side(tmp_path):
@@ -199,9 +214,11 @@ def test_alpaca_mt_translates_both_sides_and_drops_a_pair_with_one_bad_side(tmp_
 
 def test_the_command_writes_nothing_where_it_fails(tmp_path):
     out, empty = tmp_path / "out.jsonl", written(tmp_path / "a.json", {"instruction": "a", "output": ""}, array=True)
-    for line, words in ((["bactrian-x", str(empty), "--lang", "sw"], "no pair is left, dropped: {'empty': 1}"),
+    for line, words in ((["bactrian-m", str(empty), "--lang", "sw"], "no pair is left, dropped: {'empty': 1}"),
                         (["alpaca-mt", str(empty), "--lang", "sw"], "needs --translator"),
-                        (["bactrian-x", str(empty), "--lang", "xx"], "unknown language code 'xx'")):
+                        (["bactrian-m", str(empty), "--lang", "xx"], "unknown language code 'xx'"),
+                        (["bactrian-m", str(empty)], "of one language, but none came"),
+                        (["bactrian-x", str(empty), "--lang", "sw"], "of all languages, but sw came")):
         with pytest.raises(InputError, match=words):
             seeds.main([*line, "--out", str(out)])
     assert not out.exists()

@@ -43,10 +43,12 @@ SlurmctldLogFile={home}/slurmctld.log
 SlurmdLogFile={home}/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
 AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=CR_Core_Memory
 ReturnToService=2
 SlurmdTimeout=10
 MpiDefault=none
@@ -151,13 +153,17 @@ def cluster():
     shutil.rmtree(home, ignore_errors=True)
 
 
-def submit(cluster, root, *targets):
-    """Start Snakemake with the project's profile for Slurm, as `make run CLUSTER=...` does, with this cluster's names."""
+def submit(cluster, root, *targets, **rules):
+    """Start Snakemake with the project's profile for Slurm, as `make run CLUSTER=...` does, with this cluster's names.
+
+    Without targets it is `rule all`. Of the profile's resources only those that grow with the attempt fit this small node;
+    `rules` has others, {rule: resources}.
+    """
     profile = yaml.safe_load((REPO / "profiles" / "cluster" / "slurm" / "config.yaml").read_text())
     profile |= {"jobs": 2, "latency-wait": 20, "slurm-init-seconds-before-status-checks": 2, "slurm-no-account": True,
                 "slurm-status-command": "squeue", "seconds-between-status-checks": 1, "slurm-logdir": str(root / "logs"),
-                "default-resources": {"slurm_partition": "'cpu'", "runtime": 10, "mem_mb": 500, "heavy": 0}}
-    del profile["set-resources"]
+                "default-resources": {"slurm_partition": "'cpu'", "runtime": 30, "mem_mb": "1900 * attempt", "heavy": 0},
+                "set-resources": rules}
     (root / "profile").mkdir(parents=True, exist_ok=True)
     (root / "profile" / "config.yaml").write_text(yaml.safe_dump(profile))
     env = os.environ | cluster.env | {"XINSTRUCT_RUNS": str(root), "PYTHONPATH": str(REPO)}
@@ -165,6 +171,39 @@ def submit(cluster, root, *targets):
             "run=smoke", "--", *(str(root / "smoke" / "sw" / t / "manifest.json") for t in targets)]
     with open(root / "out", "ab") as out:
         return subprocess.Popen(line, cwd=REPO, env=env, stdout=out, stderr=out, start_new_session=True)
+
+
+@slurm
+@pytest.mark.slow
+def test_a_job_that_needs_more_memory_than_it_asked_for_is_begun_again_with_more(cluster, tmp_path):
+    """The node kills it for its memory; `mem_mb: ... * attempt` of the profile gives the next attempt more."""
+    root = tmp_path / "runs"
+    child = submit(cluster, root, "01_seed_data", seed_data={"mem_mb": "350 * attempt"})
+    try:
+        assert child.wait(400) == 0, (root / "out").read_text()[-3000:]
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+    asked = [int(mb) for mb in re.findall(r"^    resources: .*?mem_mb=(\d+)", (root / "out").read_text(), re.M)]
+    assert asked[:2] == [350, 700] and set(asked) <= {350, 700, 1050}, asked
+    assert read_json(root / "smoke" / "sw" / "01_seed_data" / "manifest.json")["outputs"]
+
+
+@slurm
+@pytest.mark.slow
+def test_rule_all_of_the_smoke_profile_runs_as_jobs(cluster, tmp_path, smoke):
+    root = tmp_path / "runs"
+    child = submit(cluster, root)
+    try:
+        assert child.wait(1800) == 0, (root / "out").read_text()[-3000:]
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+    made, same = ({str(p.relative_to(home)): read_json(p)["outputs"] for p in home.rglob("manifest.json")}
+                  for home in (root / "smoke", smoke.root / "smoke"))
+    assert set(made) == set(same) and len(made) >= 14
+    early = [name for name in made if re.match(r"sw/0[1-5]", name)]        # later ones hold clocks and costs
+    assert {n: made[n] for n in early} == {n: same[n] for n in early}
 
 
 @slurm
@@ -202,6 +241,9 @@ def test_with_the_profile_for_slurm_heavy_rules_and_no_others_get_gpus(tmp_path)
     heavy = {rule for rule, resources in found.items() if "heavy=1" in resources}
     assert {"backtranslation", "refinement_6", "ablations"} <= heavy and {"seed_data", "results"} <= set(found) - heavy
     assert heavy == {rule for rule, resources in found.items() if "gres=gpu:8" in resources}
+    assert {rule for rule, resources in found.items() if "gres=gpu:1" in resources} == {"seed_data", "diversification"}
+    told = dict(pair.split("=") for pair in found["corpus"].split(", "))
+    assert told["cpus_per_task"] == "16" and int(told["mem_mb"]) >= 64000 and int(told["runtime"]) >= 720
 
 
 def test_the_profile_for_slurm_names_rules_that_exist():

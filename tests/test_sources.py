@@ -26,7 +26,8 @@ def test_oscar_and_mc4_rows_need_no_language_and_keep_their_address(tmp_path):
         {"text": TEXTS[0], "timestamp": "2020", "url": "https://a.fi"}, {"id": 7, "text": TEXTS[1], "meta": {"url": "https://b.fi"}},
         {"content": TEXTS[2], "warc_headers": {"warc-target-uri": "https://c.fi"}, "metadata": {}}, {"text": TEXTS[3]}]))
     rows = list(sources.on_disk(tmp_path / "a.jsonl", "fi").rows())
-    assert [r["text"] for r in rows] == TEXTS[:4] and [r["source_id"] for r in rows] == ["https://a.fi", 7, "https://c.fi", None]
+    assert [r["text"] for r in rows] == TEXTS[:4] and [r["source_id"] for r in rows] == [None, "7", None, None]
+    assert [r["url"] for r in rows] == ["https://a.fi", "https://b.fi", "https://c.fi", None]
     assert [r["id"] for r in rows] == [content_id("fi", t) for t in TEXTS[:4]]
 
 
@@ -55,7 +56,7 @@ def test_a_folder_may_mix_packings_and_text_files(tmp_path):
     ("a.txt.gz", gzip.compress(b"x" * 99)[:-4], "expected a readable text file"), ("e.md", b"x", "nothing to read in it"),
     ("a.jsonl", jsonl([{"content": "x"}]), "line 1: expected the fields language, text"),
     ("a.jsonl", jsonl([{"text": "a", "language": "xx"}]), "line 1: unknown language code 'xx'"),
-    ("a.jsonl", jsonl([{"text": "a", "id": 1}, {"text": "b", "id": 1}]), "line 2: duplicate id 1, first in line 1"),
+    ("a.jsonl", jsonl([{"text": "a", "id": 1}, {"text": "b", "id": 1}]), "line 2: duplicate id '1', first in line 1"),
     ("a.jsonl", jsonl([{"text": "a", "language": "sw"}]), "no row is in 'fi'"), ("a.jsonl", b"", "the file is empty")])
 def test_a_faulty_corpus_is_one_error_with_file_and_line(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
@@ -81,7 +82,16 @@ def hub(tmp_path, monkeypatch):
 def test_a_data_set_of_the_hub_is_streamed_file_by_file(hub):
     corpus = sources.on_hub("fineweb2", "abc", "fi")
     assert len(corpus.files) == 3 and texts(corpus) == TEXTS
-    assert {r["source_id"] for r in corpus.rows()} == {"<urn:0>", "<urn:1>", "<urn:2>"}
+    assert {(r["source_id"], r["url"]) for r in corpus.rows()} == {("<urn:0>", "u"), ("<urn:1>", "u"), ("<urn:2>", "u")}
+
+
+def test_memory_for_given_ids_is_bounded(tmp_path, monkeypatch):
+    """Ids are remembered to find a field that is no id, not to prove that a million of them are unique."""
+    (tmp_path / "a.jsonl").write_bytes(jsonl([{"text": t, "id": k % 3} for k, t in enumerate(TEXTS[:4])]))
+    with pytest.raises(InputError, match="line 4: duplicate id '0', first in line 1"):
+        texts(sources.on_disk(tmp_path / "a.jsonl", "fi"))
+    monkeypatch.setattr(sources, "REMEMBERED", 0)
+    assert texts(sources.on_disk(tmp_path / "a.jsonl", "fi")) == TEXTS[:4]
 
 
 def test_a_sample_of_the_hub_goes_on_after_a_kill_with_the_next_file(hub, tmp_path):

@@ -63,6 +63,15 @@ def test_nllb_translates_into_the_language_of_the_forced_first_token(nllb, tmp_p
         assert made == [LESSON[t][code] for t in LESSON] and faults == [None, None, None]
 
 
+def test_nllb_works_with_as_many_threads_as_the_profile_says(nllb, tmp_path, monkeypatch):
+    import torch
+
+    told = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    translate.open_translator(f"nllb:{nllb}", tmp_path / "t.sqlite", threads=3)(list(LESSON), "en", "sw")
+    assert told == [3]
+
+
 def test_nllb_keeps_paragraphs_numbers_and_code(nllb, tmp_path):
     text = "I read a book. Good morning.\n\n1. Where is the river?\n```\nGood morning.\n```\n"
     made, _ = translate.open_translator(f"nllb:{nllb}", tmp_path / "t.sqlite")([text, "", "12 + 3"], "en", "sw")
@@ -250,6 +259,22 @@ def test_any_openai_compatible_server_translates_once_and_both_ways(tmp_path):
             asked = [b["messages"][0]["content"] for _, _, b in server.asked]
         assert all(a.startswith("Translate the following text into English.") for a in asked)
         assert len([a for a in asked if a.endswith("upi?")]) + len([a for a in asked if a.endswith("less")]) == len(asked) == 3
+
+
+def test_the_key_of_the_judge_does_not_go_to_the_translators_own_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-judge")
+    with served() as (server, url):
+        for k, own in enumerate((None, "sk-own")):
+            if own:
+                monkeypatch.setenv("XINSTRUCT_TRANSLATOR_KEY", own)
+            translate.open_translator("openai:m", tmp_path / f"{k}.sqlite", f"{url}/v1")(["Mto uko wapi?"], "sw", "en")
+            assert {h.get("Authorization", h.get("authorization")) for _, h, _ in server.asked} == {f"Bearer {own or 'none'}"}
+            server.asked.clear()
+    monkeypatch.delenv("XINSTRUCT_TRANSLATOR_KEY")
+    translate.open_translator("openai:gpt-4", tmp_path / "t.sqlite", prices=(1.0, 1.0))      # OpenAI's own gets OpenAI's key
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(InputError, match="OPENAI_API_KEY"):
+        translate.open_translator("openai:gpt-4", tmp_path / "t.sqlite", prices=(1.0, 1.0))
 
 
 @pytest.mark.parametrize(("text", "made", "target", "reason"), [

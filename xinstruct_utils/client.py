@@ -44,18 +44,18 @@ class Client:
     """One model on one server (`base_url`, None is OpenAI's own), with a file of replies at `path` and a budget.
 
     price_in, price_out: USD for a million tokens; max_cost_usd: what all calls noted in the file may cost together;
-    max_tokens: of a reply; `failures` counts what went wrong."""
+    max_tokens: of a reply; key_name: environment variable with the key; `failures` counts what went wrong."""
 
     def __init__(self, path, model, base_url=None, concurrency=8, price_in=0.0, price_out=0.0, max_cost_usd=0.0,
-                 max_tokens=256, timeout=120, tries=8, backoff=0.5):
+                 max_tokens=256, timeout=120, tries=8, backoff=0.5, key_name="OPENAI_API_KEY"):
         if not (base_url or price_in and price_out):
             raise InputError(f"{model} at OpenAI costs money, but its prices are not given; set judge_price_in, judge_price_out "
                              "(USD for a million tokens, from the price list) and max_cost_usd")
-        if not (base_url or os.environ.get("OPENAI_API_KEY")):
-            raise InputError("no API key: set the environment variable OPENAI_API_KEY, or judge_base_url for your own server")
+        if not (base_url or os.environ.get(key_name)):
+            raise InputError(f"no API key: set the environment variable {key_name}, or judge_base_url for your own server")
         self.path, self.model, self.base_url, self.concurrency = Path(path), model, base_url, concurrency
         self.prices, self.max_cost_usd, self.max_tokens = (price_in, price_out), max_cost_usd, max_tokens
-        self.timeout, self.tries, self.backoff = timeout, tries, backoff
+        self.timeout, self.tries, self.backoff, self.key_name = timeout, tries, backoff, key_name
         self.failures, self.tried, self.held = Counter(), 0, 0.0
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -124,12 +124,12 @@ class Client:
 
     def _api(self, retries=0):
         from openai import AsyncOpenAI
-        key = os.environ.get("OPENAI_API_KEY") or "none"
+        key = os.environ.get(self.key_name) or "none"
         return AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=retries, timeout=self.timeout)
 
     def _plain(self, error):
         """An error as a line without the API key, which a server might send back."""
-        key, told = os.environ.get("OPENAI_API_KEY"), f"{type(error).__name__}: {error}"
+        key, told = os.environ.get(self.key_name), f"{type(error).__name__}: {error}"
         return (told.replace(key, "***") if key else told)[:300]
 
     def _keep(self, store, key, body, reply, call, share=1.0):

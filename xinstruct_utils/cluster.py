@@ -18,7 +18,7 @@ def encoder_path(encoder):
     return str(Path(found.origin).parent / "model")
 
 
-def embed(texts, encoder="minilm", batch=64):
+def embed(texts, encoder="minilm", threads=1, batch=64):
     """L2-normalised sentence embeddings, float32 of shape (n, d). The paper's encoder is all-mpnet-base-v2.
 
     Weights are read as safetensors only. Raises InputError without texts, or where the encoder cannot be loaded.
@@ -30,7 +30,7 @@ def embed(texts, encoder="minilm", batch=64):
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     logging.disable_progress_bar()               # loading the weights would leave one in the notebook
     unique = sorted(set(texts))                  # many pages answer the same instruction
     try:

@@ -25,7 +25,7 @@ MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MA
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
          "DATASETS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
 
-UNSHOWN = ("input", "model", "data", "folders")     # settings that are paths or hashes
+UNSHOWN = ("input", "model", "data", "folders", "server_command", "server_urls")   # paths, hashes, and what may hold a key
 SERVERS = ("server_urls", "server_concurrency", "server_command", "server_wait_s")   # where a job runs, not what it makes
 
 LAUNCHER = "accelerate.commands.launch"

@@ -22,6 +22,8 @@ class Profile(BaseModel):
     seed: int = 0
     # models and prompts
     base_model: str = "atlas"
+    # what chapter 8 tunes where that is not base_model (the paper's 7B makes the data, its 13B learns from them too)
+    tuned_model: str = ""
     templates: Literal["plain", "released"] = "plain"
     encoder: str = "minilm"
     # corpus: where from, a commit of the hub's data set, texts to sample and to look at (0: all), rules of cleaning
@@ -110,4 +112,6 @@ class Profile(BaseModel):
     server_wait_s: int = Field(900, gt=0)
     # seed data of others: all native pairs and `seed_size` English ones; translator: google, openai:MODEL, nllb:HUB_ID_OR_FOLDER
     seed_format: Literal["files", "oasst", "aya", "alpaca", "dolly"] = "files"
+    # (of its server, where it is not OpenAI's: `translator_base_url`)
     seed_translator: str = ""
+    translator_base_url: str | None = None

@@ -8,28 +8,25 @@ import argparse
 import html
 import io
 import os
+import re
 import shutil
 import string
 import sys
 from pathlib import Path
 
-from . import artifacts, config, data, languages, prompts
+from . import artifacts, config, data, languages, licences, prompts
 from .artifacts import InputError, read_json, step_dir
 
 CARDS = Path(__file__).parent / "cards"
 HELD_OUT = 50      # about one instruction in fifty is for validation, by its hash: no instruction is in both splits
-# Appendix H of the paper: the licences of CulturaX are those of mC4 and OSCAR. (identifier on the hub, words)
-LICENCES = {
-    "culturax": ("odc-by", "ODC-BY (mC4) and CC0 (OSCAR), as CulturaX, from which the texts come"),
-    "fineweb2": ("odc-by", "ODC-BY, as FineWeb-2, from which the texts come; Common Crawl's terms of use apply too"),
-    "atlas": ("apache-2.0", "Apache-2.0: the texts are generated from Unicode CLDR data, for tests and teaching only"),
-    "files": ("other", "that of the texts, which the maker of this data set brought and has to state here"),
-}
-FIELDS = ("id", "language", "instruction", "output", "rating", "p2", "round", "cluster", "source")
+KINDS = (".safetensors", ".json", ".jinja", ".model", ".txt")     # of a model: weights, settings, chat template, vocabularies
+FIELDS = ("id", "language", "instruction", "output", "rating", "p2", "round", "cluster", "source", "source_id", "url")
+# Settings that tell of the maker's machine or files, and may hold keys:
+PRIVATE = re.compile(r".*_(path|urls?|command)|task_data|opponent|human_labels|benchmarks|baselines")
 
 
 def source_of(profile):
-    """Where a run's texts come from: a key of LICENCES."""
+    """Where a run's texts come from: a key of `licences.TEXTS`."""
     return profile.source if profile.source == "atlas" else profile.corpus_source
 
 
@@ -108,14 +105,23 @@ def _measured(run, langs, profile):
     return rows
 
 
+def _named(value):
+    """A name that may be a folder or a file (NAME, KIND:NAME), without where it lies on this machine."""
+    kind, colon, place = value.rpartition(":") if "://" not in value else ("", "", "")
+    local = place.startswith((".", "/", "~")) or Path(place).exists()
+    return kind + colon + (Path(place).name if local else place)
+
+
 def _settings(profile):
-    return "\n".join(f"{k}: {v}" for k, v in profile.model_dump().items() if v not in (None, [], ""))
+    """The settings as YAML, but those that are PRIVATE."""
+    values = {k: _named(v) if isinstance(v, str) else v for k, v in profile.model_dump().items() if not PRIVATE.fullmatch(k)}
+    return "\n".join(f"{k}: {v}" for k, v in values.items() if v not in (None, [], ""))
 
 
 def dataset_card(run, profile, made):
     """README.md of a data set; `made` is {language: {split: rows}}."""
     langs, source = list(made), source_of(profile)
-    licence, words = LICENCES[source]
+    licence, terms = licences.of_dataset(source, profile)
     everything = {lang: [r for rows in splits.values() for r in rows] for lang, splits in made.items()}
     size = sum(map(len, everything.values()))
     bins = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -134,11 +140,10 @@ def dataset_card(run, profile, made):
               for lang, name, m in steps for c in m["counts"]]
     origin = [{"language": lang, "step": name, "code": m.get("code_digest", "")[:12], "modules": m.get("modules_digest", "")[:12],
                "commit": (m.get("git_commit") or "")[:12]} for lang, name, m in steps]
-    revision = profile.corpus_revision
     toy = "**A toy.** These rows are of the Atlas, a made-up world; do not tune a real model on them.\n\n"
     return _card("dataset", front, run=run, toy=toy * (source == "atlas"), first=langs[0], held_out=HELD_OUT, source=source,
-                 revision=f", revision {revision}" if revision else "", base_model=profile.base_model,
-                 templates=profile.templates, digest=prompts.digest()[:12], licence=words, statistics=_table(statistics),
+                 revision=profile.corpus_revision or "none", base_model=_named(profile.base_model), templates=profile.templates,
+                 digest=prompts.digest()[:12], licence=terms, statistics=_table(statistics),
                  census=_table(census), origin=_table(origin), settings=_settings(profile),
                  measured=_table(_measured(run, langs, profile)))
 
@@ -158,9 +163,8 @@ def dataset(run, langs=None):
         made[lang] = {split: some for split, some in made[lang].items() if some}
     home, draft = artifacts.run_dir(run) / "dataset", artifacts.run_dir(run) / ".tmp-dataset"
     shutil.rmtree(draft, ignore_errors=True)
-    for lang, splits in made.items():
-        for split, rows in splits.items():
-            artifacts.write_bytes(draft / "data" / lang / f"{split}.parquet", [_parquet(rows)])
+    for lang, split, rows in ((lang, *pair) for lang, splits in made.items() for pair in splits.items()):
+        artifacts.write_bytes(draft / "data" / lang / f"{split}.parquet", [_parquet(rows)])
     artifacts.write_bytes(draft / "README.md", [dataset_card(run, profile, made).encode()])
     shutil.rmtree(home, ignore_errors=True)
     draft.rename(home)
@@ -169,15 +173,14 @@ def dataset(run, langs=None):
 
 def model_card(run, lang, profile, manifest, training):
     """README.md of a tuned model."""
-    llama = "llama-2" in profile.base_model.lower()
-    front = {"language": [lang, "en"], "base_model": profile.base_model, "library_name": "transformers",
-             "license": "llama2" if llama else "other", "tags": ["x-instruction"]}
-    terms = ("The base model's: the Llama 2 Community License and its acceptable use policy go with every copy." if llama else
-             "That of the base model; whoever uploads this states it here.")
+    chosen = profile.tuned_model or profile.base_model
+    (licence, terms), base = licences.of_model(chosen, profile), _named(chosen)
+    front = {"language": [lang, "en"], "library_name": "transformers", "license": licence, "tags": ["x-instruction"],
+             **({"base_model": base} if base == chosen != "atlas" else {})}       # the hub knows no folder
     told = {"rows": training.get("rows"), "over the length limit": training.get("too_long"), "steps": training.get("steps"),
             "tokens": training.get("tokens"), "epochs": profile.follower_epochs,
             "learning rate": str(profile.learning_rate), "last loss": (training.get("losses") or [None])[-1]}
-    return _card("model", front, language=languages.get(lang).name, run=run, base_model=profile.base_model, licence=terms,
+    return _card("model", front, language=languages.get(lang).name, run=run, base_model=base, licence=terms,
                  toy="**A toy** of the Atlas, for tests and teaching only.\n\n" * (profile.source == "atlas"),
                  code=manifest.get("code_digest", "")[:12], commit=(manifest.get("git_commit") or "")[:12],
                  asked=prompts.response_request("Name three rivers.", lang, profile.answer_tag, profile.templates),
@@ -194,14 +197,13 @@ def model(run, lang, name="refined"):
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     for file in source.iterdir():
-        if file.suffix not in (".safetensors", ".json") or file.name in ("done.json", "train.json"):
+        if file.suffix not in KINDS or file.name in ("done.json", "train.json"):
             continue
         try:
             os.link(file, draft / file.name)
         except OSError:                                # another file system
             shutil.copy2(file, draft / file.name)
-    training = read_json(source / "train.json") if (source / "train.json").exists() else {}
-    card = model_card(run, lang, profile, read_json(step / "manifest.json"), training)
+    card = model_card(run, lang, profile, read_json(step / "manifest.json"), read_json(source / "train.json"))
     artifacts.write_bytes(draft / "README.md", [card.encode()])
     shutil.rmtree(home, ignore_errors=True)
     draft.rename(home)

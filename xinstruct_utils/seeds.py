@@ -1,9 +1,10 @@
 """Seed pairs from the data sets of others (paper 4.1): one side of each pair is translated, so that all are cross-lingual.
 
-    python -m xinstruct_utils.seeds bactrian-x FILE_OR_HUB --lang sw --out out.jsonl
+    python -m xinstruct_utils.seeds bactrian-m FILE_OR_HUB --lang sw --out out.jsonl
+    python -m xinstruct_utils.seeds bactrian-x FOLDER_OR_HUB --out out.jsonl
     python -m xinstruct_utils.seeds alpaca-mt alpaca_data.json --lang sw --out out.jsonl --translator google
 
-These two write baselines of the paper (5.1), as rows that `seed_path` accepts too: id, language, instruction, output.
+These write baselines of the paper (5.1), as rows that `seed_path` accepts too. Bactrian-X learns 51 languages at once.
 """
 
 import argparse
@@ -162,35 +163,46 @@ def _seed_row(row, lang):
             "instruction": row["instruction"], "output": row["output"]}
 
 
-def bactrian_x(source, lang, revision="main"):
-    """Pairs of Bactrian-X in `lang`, both sides in it (paper 5.1), from a file or a hub id (MBZUAI/Bactrian-X).
+def bactrian(source, lang=None, revision="main"):
+    """Pairs of the Bactrian-X data, both sides in one language (paper 5.1): of `lang`, or of all 51 but English.
 
-    Returns (rows, {reason: n}). The hub's loading script is not run; its data files are read.
+    source: the file of a language, a folder of CODE.json.gz or CODE.json, or a hub id (MBZUAI/Bactrian-X). Returns (rows,
+    {reason: n}). The hub's loading script is not run; its data files are read.
     """
-    path, dropped = Path(source), Counter()
-    if not path.exists() and source.count("/") == 1 and not path.suffix:
-        path = _hub_file(source, f"data/{lang}.json.gz", revision)
-    rows = [r | {"language": lang} for r in read(path, "alpaca", dropped)]
-    return [_seed_row(r, lang) for r in rows], dict(dropped)
+    path, dropped, made = Path(source), Counter(), []
+    if path.is_dir():
+        files = {p.name.split(".")[0]: p for p in sorted(path.iterdir()) if p.name.endswith((".json", ".json.gz"))}
+    elif not path.exists() and source.count("/") == 1 and not path.suffix:
+        names = [f"data/{lang}.json.gz"] if lang else _hub(source, revision, "list_repo_files")
+        files = {Path(n).name.split(".")[0]: n for n in sorted(names) if n.startswith("data/") and n.endswith(".json.gz")}
+    elif lang:
+        files = {lang: path}
+    else:
+        raise InputError(f"{source}: all languages need a folder with a file for each, such as sw.json.gz, or MBZUAI/Bactrian-X")
+    if lang and lang not in files or not files:
+        raise InputError(f"{source}: no {lang or 'CODE'}.json.gz is in it; the languages there are {', '.join(files) or 'none'}")
+    for code in [lang] if lang else [c for c in files if c != "en"]:
+        file = files[code] if isinstance(files[code], Path) else Path(_hub(source, revision, "hf_hub_download", files[code]))
+        made += [_seed_row(r, code) for r in read(file, "alpaca", dropped)]
+    return made, dict(dropped)
 
 
-def _hub_file(repo, name, revision):
-    """Path of one file of a hub data set, downloaded where it is not at hand."""
-    from huggingface_hub import hf_hub_download
+def _hub(repo, revision, what, *names):
+    """A call of the hub's API on a data set: a downloaded file's path (where it is not at hand), or the list of its files."""
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(repo, name, repo_type="dataset", revision=revision))
+        return getattr(HfApi(), what)(repo, *names, repo_type="dataset", revision=revision)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise InputError(f"{repo}: could not get {name} at {revision}: {str(error).splitlines()[0]}; download that file "
-                         "elsewhere, and give its path") from None
+        raise InputError(f"{repo}: could not get {', '.join(names) or 'its files'} at {revision}: {str(error).splitlines()[0]}; "
+                         "download them elsewhere, and give their path") from None
 
 
 def alpaca_mt(path, lang, translate, limit=0):
     """Alpaca with both sides translated into `lang` (paper 5.1, Alpaca-MT). Returns (rows, {reason: n})."""
     dropped = Counter()
-    rows = list(read(path, "alpaca", dropped))
-    rows = rows[:limit] if limit else rows
+    rows = list(read(path, "alpaca", dropped))[:limit or None]
     both = [translate([r[field] for r in rows], "en", lang) for field in ("instruction", "output")]
     faults = [first or second for first, second in zip(both[0][1], both[1][1], strict=True)]
     dropped.update(f"translation {fault}" for fault in faults if fault)
@@ -201,9 +213,9 @@ def alpaca_mt(path, lang, translate, limit=0):
 def main(arguments=None):
     """The command line at the top of this module: writes rows, prints counts."""
     parser = argparse.ArgumentParser(prog="python -m xinstruct_utils.seeds", description=__doc__.splitlines()[0])
-    parser.add_argument("baseline", choices=("bactrian-x", "alpaca-mt"))
-    parser.add_argument("source", help="a file; for bactrian-x also a hub id, MBZUAI/Bactrian-X")
-    parser.add_argument("--lang", required=True, help="language code")
+    parser.add_argument("baseline", choices=("bactrian-m", "bactrian-x", "alpaca-mt"))
+    parser.add_argument("source", help="a file; for Bactrian also a folder, or a hub id, MBZUAI/Bactrian-X")
+    parser.add_argument("--lang", help="language code; not for bactrian-x, which has all")
     parser.add_argument("--out", required=True, help="JSONL file to write")
     parser.add_argument("--revision", default="main", help="of the hub's data set; a commit keeps a run repeatable")
     parser.add_argument("--translator", help="for alpaca-mt: google, openai:MODEL, or nllb:NAME_OR_FOLDER")
@@ -211,9 +223,12 @@ def main(arguments=None):
     parser.add_argument("--max-cost-usd", type=float, default=0.0, help="what a paid translator may cost")
     parser.add_argument("--limit", type=int, default=0, help="first pairs of Alpaca only; 0 is all")
     a = parser.parse_args(arguments)
-    languages.get(a.lang)
-    if a.baseline == "bactrian-x":
-        rows, dropped = bactrian_x(a.source, a.lang, a.revision)
+    if (a.lang is None) != (a.baseline == "bactrian-x"):
+        raise InputError(f"--lang: {a.baseline} is of {'one language' if a.lang is None else 'all languages'}, but "
+                         f"{a.lang or 'none'} came; Bactrian-X in one language is bactrian-m")
+    languages.get(a.lang or "sw")
+    if a.baseline != "alpaca-mt":
+        rows, dropped = bactrian(a.source, a.lang, a.revision)
     else:
         if not a.translator:
             raise InputError("alpaca-mt needs --translator: google, openai:MODEL, or nllb:facebook/nllb-200-distilled-600M")

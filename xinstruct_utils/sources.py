@@ -18,6 +18,7 @@ from .artifacts import InputError
 # name: (hub id, column of the table of languages with its config names)
 HUB = {"culturax": ("uonlp/CulturaX", "culturax"), "fineweb2": ("HuggingFaceFW/fineweb-2", "fineweb2")}
 KINDS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst", ".parquet", ".txt", ".txt.gz", ".txt.zst")
+REMEMBERED = 100_000      # given ids of a file that may not come again: a wrong field shows early, and memory stays bounded
 CODES = {row.fineweb2.split("_")[0]: row.code for row in languages.LANGUAGES.values()}     # "swh" of FineWeb-2 is our "sw"
 
 
@@ -25,7 +26,7 @@ CODES = {row.fineweb2.split("_")[0]: row.code for row in languages.LANGUAGES.val
 class Corpus:
     """A corpus: `files` {name: function that gives an iterator of (where, raw row)}, `path` where it lies on disk.
 
-    `rows()` yields {id, source_id, language, text}; `skipped` counts the rows of other languages that it met.
+    `rows()` yields {id, source_id, url, language, text}; `skipped` counts the rows of other languages that it met.
     """
 
     lang: str
@@ -47,9 +48,9 @@ class Corpus:
             if given is not None and given in seen:
                 raise InputError(f"{where}: duplicate id {given!r}, first in line {seen[given]}; make ids unique or leave them "
                                  "out")
-            if given is not None:
+            if given is not None and len(seen) < REMEMBERED:
                 seen[given] = number
-            yield {key: row[key] for key in ("id", "source_id", "language", "text")}
+            yield {key: row[key] for key in ("id", "source_id", "url", "language", "text")}
 
     def rows(self):
         """All rows, file after file. Raises InputError where there is none in the language."""
@@ -65,10 +66,11 @@ class Corpus:
 
 
 def adapted(row, lang, where):
-    """A raw row of any known format as {id, source_id, language, text, own_id}; None where it is of another language.
+    """A raw row of any known format as {id, source_id, url, language, text, own_id}; None where it is of another language.
 
     The text is `text`, or `content` beside `warc_headers` (OSCAR). Without `language` a row is taken as of `lang`; ISO 639-3
-    (FineWeb-2) is understood. `source_id` is the given id, else the address. Raises InputError.
+    (FineWeb-2) is understood. `source_id` is the given id as a string, `url` the address, each None where there is none;
+    `own_id` is an id that must be unique. Raises InputError.
     """
     web = any(key in row for key in ("url", "meta", "warc_headers", "timestamp"))
     if "warc_headers" in row and "text" not in row and "content" in row:
@@ -81,9 +83,9 @@ def adapted(row, lang, where):
     if checked["language"] != lang:
         return None
     meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
-    url = row.get("url") or meta.get("url")
-    given = checked["source_id"]
-    return checked | {"source_id": url if given is None else given, "own_id": None if web else given}
+    url = next((u for u in (row.get("url"), meta.get("url")) if isinstance(u, str)), None)
+    given = None if checked["source_id"] is None else str(checked["source_id"])
+    return checked | {"source_id": given, "url": url, "own_id": None if web else given}
 
 
 def _file_rows(path):

@@ -15,26 +15,28 @@ from . import languages, prompts
 from .artifacts import InputError, digest
 from .client import LONGEST_WAIT, Client, retry_after
 
-GOOGLE = "https://translation.googleapis.com"
-GOOGLE_USD = 20.0                                      # a million characters (price list of Cloud Translation Basic)
+KEY = "XINSTRUCT_TRANSLATOR_KEY"                       # environment variable: the translator is seldom on the judge's server
+GOOGLE, GOOGLE_USD = "https://translation.googleapis.com", 20.0    # a million characters (price list of Translation Basic)
 GOOGLE_TEXTS, GOOGLE_CHARS, GOOGLE_LONGEST = 128, 5_000, 30_000    # in a request: limit, advice, and limit of characters
 # Blanks after the sentence ends of the ten languages and English, and line ends; "e.g. this" is no end. Thai has no full stop.
 PIECES = re.compile(r"(\s*\n\s*|(?<=[.!?…।۔؟])[^\S\n]+(?![a-z]))")
 FENCED = re.compile(r"(```.*?(?:```|\Z))", re.S)       # code stays as it is
 
 
-def open_translator(name, path, base_url=None, max_cost_usd=0.0, prices=(0.0, 0.0), **more):
+def open_translator(name, path, base_url=None, max_cost_usd=0.0, prices=(0.0, 0.0), threads=1, **more):
     """A function (texts, source, target) -> (translations, faults), both in order; a fault is a reason or None.
 
     name: "nllb:HUB_ID_OR_FOLDER" (a revision after @), "openai:MODEL" at `base_url`, "google" (or "google:URL"); path: the
-    file of kept translations; prices: of openai, USD for a million tokens; more: of the backend. Raises InputError.
+    file of kept translations; prices: of openai, USD for a million tokens; threads: of nllb; more: of the backend. The key of
+    openai is in $XINSTRUCT_TRANSLATOR_KEY; only OpenAI itself may get the judge's, OPENAI_API_KEY. Raises InputError.
     """
     kind, _, model = name.partition(":")
     if kind == "nllb" and model:
-        backend = Nllb(model, **more)
+        backend = Nllb(model, threads, **more)
     elif kind == "openai" and model:
-        client = Client(path, model, base_url, price_in=prices[0], price_out=prices[1], max_cost_usd=max_cost_usd, **more)
-        backend = Endpoint(client)
+        key = KEY if base_url or os.environ.get(KEY) else "OPENAI_API_KEY"
+        backend = Endpoint(Client(path, model, base_url, price_in=prices[0], price_out=prices[1], max_cost_usd=max_cost_usd,
+                                  key_name=key, **more))
     elif kind == "google":
         backend = Google(model or GOOGLE, max_cost_usd, **more)
     else:
@@ -103,9 +105,9 @@ class Nllb:
     the revision that has safetensors. It learned from single sentences, so texts are cut into them and put together again with
     their own blanks and line ends; code stays. A sentence over `longest` tokens, or one without an end, is a refusal."""
 
-    def __init__(self, model, token_budget=4096, longest=512, beams=4):
+    def __init__(self, model, threads=1, token_budget=4096, longest=512, beams=4):
         self.name, (self.model, _, self.revision) = f"nllb:{model}", model.partition("@")
-        self.key = [self.name, beams]
+        self.key, self.threads = [self.name, beams], threads
         self.budget, self.longest, self.beams, self.loaded = token_budget, longest, beams, None
 
     def begin(self, texts, source, target):
@@ -115,6 +117,7 @@ class Nllb:
         import torch
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
+        torch.set_num_threads(self.threads)
         more = {"revision": self.revision} if self.revision else {}
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.model, trust_remote_code=False, **more)
@@ -133,13 +136,11 @@ class Nllb:
     def __call__(self, texts, source, target):
         cut = [[part for k, block in enumerate(FENCED.split(t)) for part in ([block] if k % 2 else PIECES.split(block))]
                for t in texts]
-        need = sorted({p for parts in cut for p in parts if self._is_prose(p)}, key=lambda p: (len(p), p))
+        need = {p for parts in cut for p in parts if not p.startswith("```") and any(c.isalpha() for c in p)}
+        need = sorted(need, key=lambda p: (len(p), p))
         made = dict(zip(need, self._pieces(need, source, target), strict=True))
         done = [[made.get(p, p) for p in parts] for parts in cut]
         return [None if None in parts else "".join(parts) for parts in done]
-
-    def _is_prose(self, part):
-        return not part.startswith("```") and any(c.isalpha() for c in part)
 
     def _pieces(self, pieces, source, target):
         """Translate sentences, sorted by length and batched by a token budget; None for one too long or without an end."""
@@ -225,8 +226,7 @@ class Google:
 
         if len(texts[0]) > GOOGLE_LONGEST:             # such a text is alone in its batch
             return [None]
-        body = {"q": texts, "source": source, "target": target, "format": "text"}
-        told = ""
+        body, told = {"q": texts, "source": source, "target": target, "format": "text"}, ""
         for k in range(self.tries):
             wait = self.backoff * 2**k
             try:
