@@ -109,6 +109,17 @@ def test_the_last_row_within_the_context_leaves_room_for_what_is_written():
     assert inference.unread(s, [0] * 9999, None) is None             # a model that names no limit
 
 
+@pytest.mark.parametrize("gpu, dtype", [(True, "bfloat16"), (False, "float32")])
+def test_weights_are_read_as_a_gpu_will_hold_them(monkeypatch, gpu, dtype):
+    def read(path, dtype="float32"):
+        raise StopIteration(dtype)
+
+    monkeypatch.setattr(train, "load", read)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    with pytest.raises(StopIteration, match=dtype):
+        inference.main({"threads": 1, "model": "atlas", "bf16": True})
+
+
 def test_out_of_memory_halves_the_token_budget_and_keeps_it(monkeypatch, capsys):
     def answers(s, model, tokenizer, chunk):
         if s["token_budget"] > 5000:

@@ -8,8 +8,9 @@ import psutil
 import pytest
 from conftest import snakemake, tiny
 
-from xinstruct_utils import artifacts, book, config
+from xinstruct_utils import artifacts, book, config, run
 from xinstruct_utils.artifacts import REPO, read_json, read_jsonl
+from xinstruct_utils.atlas import BASE_MODEL
 
 CHAIN = ["01_seed_data", "02_corpus", "03_backtranslation", "04_refinement", "05_diversification", "06_statistics"]
 HEAD = 'run: str = "atlas"  # run\nlang: str = "sw"  # language\n'
@@ -197,6 +198,45 @@ def _environ(process):
         return process.environ()
     except psutil.Error:
         return {}
+
+
+@pytest.fixture
+def copied(smoke, tmp_path, monkeypatch):
+    """A copy of the smoke run: its folder, and a function that makes a chapter of it again."""
+    shutil.copytree(smoke.root, tmp_path / "runs")
+    monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path / "runs"))
+
+    def again(chapter, *more):
+        assert run.main([chapter, "--run", "smoke", "--lang", "sw", "--force", *more]) == 0
+    return tmp_path / "runs" / "smoke", again
+
+
+def test_an_instruction_that_is_an_evaluation_prompt_is_dropped_and_counted(copied, tmp_path):
+    home, again = copied
+    path, reason = home / "sw" / "03_backtranslation" / "candidates.jsonl", "shares 13 words with an evaluation prompt"
+    before = [r["instruction"] for r in read_jsonl(path)]
+    artifacts.write_jsonl(tmp_path / "b_sw.jsonl", [{"instruction": before[0].upper()}])
+    rules = {"cleaning": ["length", "duplicates", "contamination"], "benchmarks": [str(tmp_path / "b_{lang}.jsonl")]}
+    artifacts.write_json(home / "run.json", read_json(home / "run.json") | rules)
+    again("02_corpus")
+    again("03_backtranslation")
+    assert [r["instruction"] for r in read_jsonl(path)] == [i for i in before if i != before[0]]
+    counts = read_json(path.parent / "manifest.json")["counts"]
+    assert counts[-1]["dropped"][reason] == before.count(before[0])
+
+
+def test_a_baseline_is_tuned_and_asked_beside_ours_and_all_from_the_model_that_is_named_for_it(copied, tmp_path):
+    home, again = copied
+    base = shutil.copytree(BASE_MODEL, tmp_path / "larger")
+    artifacts.write_jsonl(tmp_path / "mt_sw.jsonl", [{"language": "sw", "instruction": f"Count to {k}", "output": "moja, mbili"}
+                                                     for k in range(9)])
+    settings = [word for pair in (f"baselines=mt={tmp_path}/mt_{{lang}}.jsonl", f"tuned_model={base}") for word in ("-p", pair)]
+    again("08_instruction_tuning", *settings)
+    models = home / "sw" / "08_instruction_tuning" / "models"
+    assert {read_json(models / f"{m}.settings.json")["base_model"] for m in ("refined", "unrefined", "seed", "mt")} == {str(base)}
+    assert read_json(models / "mt" / "train.json")["rows"] == 9
+    again("09_judge_evaluation")
+    assert "mt" in next(read_jsonl(home / "sw" / "09_judge_evaluation" / "answers.jsonl"))
 
 
 def test_a_finished_run_is_planned_as_nothing(smoke):
