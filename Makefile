@@ -3,8 +3,9 @@ VENV ?= .venv
 PYTHON ?= $(VENV)/bin/python
 # nproc would answer OMP_NUM_THREADS where that is set.
 CORES ?= $(shell env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
-# Heavy steps (training, inference) at a time; each uses `threads` of the profile, one by default.
-HEAVY ?= $(CORES)
+# Heavy steps (training, inference) at a time; each uses `threads` of the profile, one by default. With GPUs one step at a
+# time: it takes them all, and two would not fit into their memory.
+HEAVY ?= $(if $(shell command -v nvidia-smi),1,$(CORES))
 PROFILE ?= atlas
 RUN ?= $(PROFILE)
 LANGS ?=
@@ -64,7 +65,7 @@ run: install  ## run a profile: PROFILE= RUN= LANGS= SET="key=value ..." (CLUSTE
 
 plan: install  ## what `make run` would do and why, and what it would cost, with the same variables
 	@$(SNAKE) --dry-run --quiet host $(CONFIG) | awk '/^(local)?rule /{step=""} \
-		/^    output: /{step=$$2} /^    reason: /{sub(/^ +reason: /, ""); sub(/^Params have changed.*/, "Its code has changed"); \
+		/^    output: /{step=$$2} /^    reason: /{sub(/^ +reason: /, ""); sub(/^Params have changed.*/, "Its code or settings have changed"); \
 		if (step) {print step ": " $$0; n++}} END{if (NR > 2) print n+0 " steps to run"}'
 	@$(PYTHON) -m xinstruct_utils.cost --run '$(RUN)' --profile '$(PROFILE)' --langs '$(LANGS)' --set '$(SET)'
 

@@ -42,7 +42,9 @@ def source(notebook):
 
 
 def code(notebook):
-    return artifacts.digest(sources.code_key(notebook))[:16]
+    """Digest of a chapter's code, and of the settings it reads that may change within a run."""
+    known, names = P.model_dump(), sources.declared(sources.read_notebook(notebook))
+    return artifacts.digest([sources.code_key(notebook), {n: known[n] for n in names if n in settings.EVALUATION}])[:16]
 
 
 def go(notebook, extra="", lang="{wildcards.lang}"):
@@ -57,17 +59,13 @@ def labels(form):
     return known
 
 
-# What a run ends in; a run on files is judged where it has benchmarks, and has no truth for the chapters after that.
-JUDGED = P.source == "atlas"
-LAST = ["06_statistics", "07_quality_review"]
-LAST += ["08_instruction_tuning", "09_judge_evaluation"] if JUDGED or P.benchmarks else []
-LAST += ["10_task_evaluation", "11_human_evaluation", "12_ablations"] if JUDGED else []
+LAST = settings.chapters(P)
 
 
 rule all:
     input:
         [manifest(n, lang=lang) for n in LAST for lang in LANGS],
-        [manifest("13_results", lang="all")] if JUDGED else [],
+        manifest("13_results", lang="all"),
 
 
 rule seed_data:
@@ -76,6 +74,7 @@ rule seed_data:
     log: executed("01_seed_data")
     params: code=code("01_seed_data")
     priority: 95
+    resources: heavy=int(P.seed_translator.startswith("nllb:"))
     shell: go("01_seed_data")
 
 
@@ -119,6 +118,7 @@ rule diversification:
     log: executed("05_diversification")
     params: code=code("05_diversification")
     priority: 50
+    resources: heavy=int(P.source != "atlas")  # a large encoder wants the GPU; the Atlas's small one takes seconds
     shell: go("05_diversification")
 
 

@@ -20,6 +20,9 @@ import tempfile
 import time
 from pathlib import Path
 
+# One device, before torch counts them: over several, the trainer would spread the model by nn.DataParallel, which TRL refuses.
+os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MPNetConfig, MPNetModel, TrainerCallback
 

@@ -116,6 +116,12 @@ def test_thirteen_shared_words_are_contamination_and_twelve_are_not():
     assert run(["ก" + cut, cut[:50] + "x"], ["contamination"], "th", prompts=[LONG["th"]])[0] == [cut[:50] + "x"]
 
 
+def test_a_short_prompt_is_contamination_only_where_it_is_the_whole_text():
+    texts = ["how can i improve my time-management skills", "How can I improve my time management skills at work and at home?"]
+    kept, dropped, _ = run(texts, ["contamination"], prompts=["How can I improve my time management skills?", "!"])
+    assert kept == texts[1:] and sum(dropped.values()) == 1
+
+
 def test_error_pages_are_told_from_news_with_numbers():
     texts = ["404 Not Found", "Virhe 503: palvelin ei vastaa. http://a.fi/x", "Hakemaasi: sivua ei löytynyt", "Sayfa bulunamadı.",
              "http://a.fi/1 http://a.fi/2 katso", "500 ihmistä osallistui tapahtumaan Helsingissä.",

@@ -95,6 +95,37 @@ def test_a_run_remembers_its_settings_and_refuses_others(runs):
         config.open_run("r", config.load_profile("smoke", keep=41))
 
 
+def test_what_a_run_may_cost_and_how_it_is_evaluated_may_change(runs):
+    config.open_run("r", config.load_profile("smoke"))
+    changed = dict(max_cost_usd=5.0, threads=8, token_budget=99, judge_concurrency=2, benchmarks=["/b.jsonl"], tasks=[],
+                   tuned_model="other")
+    config.open_run("r", config.load_profile("smoke", **changed))
+    assert config.load_run("r") == config.load_profile("smoke", **changed)
+
+
+def test_what_may_change_are_keys_of_a_profile():
+    assert {*config.MACHINE, *config.EVALUATION} <= set(config.load_profile("smoke").model_dump())
+
+
+def test_evaluation_prompts_are_a_setting_of_the_corpus_only_where_it_is_decontaminated(notebooks):
+    notebooks("n", 'lang: str = "sw"\ncleaning: list = []\nbenchmarks: list = []')
+    for rules, seen in (["length"], []), (["contamination"], ["/b.jsonl"]):
+        profile = config.load_profile("smoke", cleaning=rules, benchmarks=["/b.jsonl"])
+        assert sources.parameters_of("n", profile, "r", "sw", None)["benchmarks"] == seen
+
+
+@pytest.mark.parametrize("named", ["x.jsonl", "seed=x.jsonl", "a/b=x.jsonl", "x="])
+def test_a_bad_baseline_is_one_error(named):
+    with pytest.raises(InputError, match="baselines: expected name=file.jsonl.* came"):
+        config.load_profile("smoke", baselines=[named])
+
+
+def test_files_of_baselines_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = config.load_profile("smoke", **config.parse_overrides(["baselines=alpaca-mt=mt_{lang}.jsonl"]))
+    assert given.baselines == [f"alpaca-mt={tmp_path}/mt_{{lang}}.jsonl"]
+
+
 def test_a_run_can_grow_by_a_language(runs):
     config.open_run("r", config.load_profile("smoke"))
     config.open_run("r", config.load_profile("smoke", languages=["fi"]))

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -89,3 +90,13 @@ def test_an_existing_environment_is_used_and_a_missing_one_is_made(tmp_path):
     assert make("-n", "test", f"VENV={tmp_path}").stdout.startswith(f"{tmp_path}/bin/python -m pytest -n 2 ")
     assert make("-n", "test", "PYTHON=/x/python").stdout.startswith("/x/python -m pytest ")
     assert "pip install" in make("-n", "test", f"VENV={tmp_path}/new").stdout
+
+
+@pytest.mark.parametrize("gpu, heavy", [(True, "1"), (False, "6")])
+def test_heavy_steps_run_one_at_a_time_where_there_are_gpus(tmp_path, monkeypatch, gpu, heavy):
+    if gpu:
+        (tmp_path / "nvidia-smi").touch(0o755)
+    elif shutil.which("nvidia-smi"):
+        pytest.skip("this machine has GPUs")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert f"--cores 6 --resources heavy={heavy} " in make("-n", "smoke", "PYTHON=/x/python", "CORES=6").stdout

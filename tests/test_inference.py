@@ -95,6 +95,56 @@ def test_tokens_are_drawn_as_often_as_the_nucleus_says():
     assert torch.allclose(often, torch.tensor([*want, 0, 0]), atol=0.015)
 
 
+def test_likelihood_in_slices_of_the_vocabulary_is_the_same(atlas, monkeypatch):
+    pairs = [(f"Nchi {k}: ", "Kenya na Japani " * k) for k in range(1, 9)]
+    whole = inference.likelihood(*atlas, pairs, 4096)
+    monkeypatch.setattr(inference, "LOGITS", 3072 * 60)              # 60 tokens at a time
+    assert inference.likelihood(*atlas, pairs, 4096) == pytest.approx(whole, abs=1e-3)
+
+
+@pytest.mark.parametrize("task", ["generate", "rate", "likelihood", "rate_by_generation"])
+def test_a_row_that_is_over_the_models_context_is_not_read_and_the_others_are_as_without_it(atlas, task):
+    s = dict(task=task, token_budget=4096, max_new_tokens=8, temperature=0.0, top_p=1.0, seed=0)
+    rows = [{"id": str(k), "prompt": p, "completion": "ndiyo"} for k, p in enumerate([PROMPTS[0], "neno " * 1100, PROMPTS[1]])]
+    first, long, last = inference.answers(s, *atlas, rows)
+    assert set(long.values()) <= {None, "", "context", 0} and len(long) == len(first)
+    assert [first, last] == inference.answers(s, *atlas, [rows[0], rows[2]])
+
+
+def test_the_last_row_within_the_context_leaves_room_for_what_is_written():
+    s = {"task": "generate", "max_new_tokens": 24}
+    assert inference.unread(s, [0] * 1000, 1024) is None and inference.unread(s, [0] * 1001, 1024)["finish_reason"] == "context"
+    assert inference.unread({"task": "rate"}, [0] * 1023, 1024) is None
+    assert inference.unread({"task": "rate"}, [0] * 1024, 1024) == {"p0": None, "p1": None, "p2": None}
+    assert inference.unread(s, [0] * 9999, None) is None             # a model that names no limit
+
+
+@pytest.mark.parametrize("gpu, dtype", [(True, "bfloat16"), (False, "float32")])
+def test_weights_are_read_as_a_gpu_will_hold_them(monkeypatch, gpu, dtype):
+    def read(path, dtype="float32"):
+        raise StopIteration(dtype)
+
+    monkeypatch.setattr(train, "load", read)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    with pytest.raises(StopIteration, match=dtype):
+        inference.main({"threads": 1, "model": "atlas", "bf16": True})
+
+
+def test_out_of_memory_halves_the_token_budget_and_keeps_it(monkeypatch, capsys):
+    def answers(s, model, tokenizer, chunk):
+        if s["token_budget"] > 5000:
+            raise torch.OutOfMemoryError("no room")
+        return chunk
+
+    monkeypatch.setattr(inference, "answers", answers)
+    s = {"token_budget": 16384}
+    assert inference.within_memory(s, None, None, ["row"]) == ["row"] and s["token_budget"] == 4096
+    assert capsys.readouterr().out.count("out of memory") == 2
+    monkeypatch.setattr(inference, "answers", lambda *a: (_ for _ in ()).throw(torch.OutOfMemoryError("never")))
+    with pytest.raises(torch.OutOfMemoryError):
+        inference.within_memory(s, None, None, ["row"])
+
+
 # Through launch.run, in a run's folder: the profile says how many processes.
 
 

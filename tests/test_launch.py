@@ -34,6 +34,8 @@ def main(s):
     if s["how"] == "sleep":
         (out.parent / f"pid{rank}").write_text(str(os.getpid()))
         time.sleep(600)
+    if s["how"] == "gpus":
+        (out.parent / f"gpus{rank}").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
     (out / "result").write_text(s["how"])
     launch.finish_job(out, s, 0.5, time.time() - 1)
 
@@ -277,9 +279,79 @@ def test_a_run_goes_on_on_another_machine_and_keeps_its_models(runs, tmp_path):
     config.open_run("r", config.load_profile("smoke"))
     config.open_run("r", config.load_profile("smoke", accelerate_config="gpu2", train_processes=2))
     assert config.load_run("r").train_processes == 2
-    assert launch.key_of("toy", settings()) == launch.key_of("toy", settings(accelerate_config="gpu2", device_rows=4))
-    with pytest.raises(InputError, match="save_steps was 0, now 5"):
-        config.open_run("r", config.load_profile("smoke", save_steps=5))
+    more = dict(accelerate_config="gpu2", device_rows=4, threads=8, token_budget=9, save_steps=5, gradient_checkpointing=True)
+    assert launch.key_of("toy", settings()) == launch.key_of("toy", settings() | more)
+    with pytest.raises(InputError, match="lora_rank was 0, now 5"):
+        config.open_run("r", config.load_profile("smoke", lora_rank=5))
+
+
+@pytest.mark.parametrize("seen, wanted", [(None, "0"), ("3,5", "3"), ("", ""), ("GPU-1a,GPU-2b", "GPU-1a")])
+def test_a_process_that_works_alone_sees_one_gpu(tmp_path, monkeypatch, seen, wanted):
+    """Over all that are visible transformers would spread the model by nn.DataParallel, and TRL would raise ValueError."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    launch.run("toy", settings("gpus"), tmp_path / "out")
+    assert (tmp_path / "gpus0").read_text() == wanted
+
+
+def test_ranks_and_jobs_of_servers_see_all_gpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    seen = []
+    monkeypatch.setattr(launch, "_watch", lambda paths, line, environ: seen.append(environ))
+    for module, ranks, how in (("train", 2, ""), ("server", 1, ""), ("train", 1, "gpu1"), ("train", 2, "gpu2")):
+        with pytest.raises(FileNotFoundError):                       # nothing ran, so nothing is done
+            launch.run(module, settings(accelerate_config=how), tmp_path / f"{module}{ranks}{how}", ranks)
+    assert seen == [{}, {}, {"CUDA_VISIBLE_DEVICES": "3"}, {}]
+
+
+SRUN = """#!{python}
+import os, subprocess, sys
+nodes = int([a for a in sys.argv if a.startswith("--nodes=")][0].split("=")[1])
+line = sys.argv[1:]
+while line[0].startswith("--"):
+    line.pop(0)
+children = [subprocess.Popen(line, env=os.environ | {{"SLURM_PROCID": str(k)}}) for k in range(nodes)]
+sys.exit(max(child.wait() for child in children))
+"""
+
+
+def test_inference_on_two_nodes_shares_the_shards_and_gives_the_bytes_of_one(tmp_path, runs, monkeypatch):
+    """A stand-in for srun starts both nodes here."""
+    (tmp_path / "path" / "srun").write_text(SRUN.format(python=sys.executable))
+    (tmp_path / "path" / "srun").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'path'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    made = {}
+    for nodes in (2, 1):
+        config.open_run("r", config.load_profile("smoke", inference_nodes=nodes))
+        out = runs / "r" / "sw" / f"out{nodes}"
+        write_jsonl(runs / "r" / "in.jsonl", [{"id": str(k), "prompt": f"Nchi {k}: "} for k in range(12)])
+        given = dict(task="generate", model="atlas", input=str(runs / "r" / "in.jsonl"), shard_size=2, bf16=False, threads=1,
+                     seed=0, token_budget=512, temperature=0.9, top_p=0.9, max_new_tokens=8)
+        launch.run("inference", given, out)
+        made[nodes] = {p.name: p.read_bytes() for p in out.glob("shard-*")}
+    assert made[2] == made[1] and len(made[1]) == 6
+    log = (runs / "r" / "sw" / "logs" / "out2.log").read_text()
+    assert log.count("generate shard 3/3") == 2 and "rank 1" in log
+
+
+def test_inference_on_several_nodes_needs_an_allocation(monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(InputError, match="inference_nodes: 2 nodes are started with srun, inside a Slurm allocation"):
+        launch.command(["a.json"], 8, nodes=2)
+
+
+def test_each_node_starts_its_own_processes(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch.shutil, "which", lambda name: name)
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    line = " ".join(launch.command(["a.json"], 8, nodes=2))
+    assert line.startswith("srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --kill-on-bad-exit=1 ")
+    assert "--share 2 -m accelerate.commands.launch" in line and "--num_processes 8 --num_machines 1" in line
+    monkeypatch.setenv("XINSTRUCT_NODE", "1/2")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("RANK", "3")
+    assert launch.rank() == (11, 16)
 
 
 def test_what_a_profile_says_about_training_reaches_the_job(runs):

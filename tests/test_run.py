@@ -175,6 +175,18 @@ def test_a_disk_that_is_full_is_one_clear_error_and_leaves_finished_steps(home, 
     assert first() == 0 and not list(target.iterdir())
 
 
+def test_a_step_that_was_refused_for_its_cost_goes_on_with_more_money_and_a_finished_one_stays(home, capsys):
+    cost = "max_cost_usd: float = 0.0  # USD"
+    edit(home, "01_first", *FIRST[:2], "if max_cost_usd < 5:\n    raise artifacts.InputError('set max_cost_usd higher')",
+         *FIRST[2:], parameters=f"{FIRST_PARAMETERS}\n{cost}")
+    assert first("--force") == 2 and "set max_cost_usd higher" in capsys.readouterr().err
+    begun = {p.name: p.stat().st_mtime_ns for p in (step(home) / "rows").iterdir()}
+    assert first("-p", "max_cost_usd=5") == 0 and "done" in capsys.readouterr().out
+    assert {p.name: p.stat().st_mtime_ns for p in (step(home) / "rows").iterdir()} == begun and len(begun) == 2
+    assert first("-p", "max_cost_usd=1", "-p", "threads=4") == 0 and "up to date" in capsys.readouterr().out
+    assert config.load_run("smoke").threads == 4
+
+
 def test_an_output_that_was_changed_by_hand_is_made_again(home, capsys):
     out = step(home, "02_second") / "iter1" / "out.jsonl"
     before = out.read_bytes()

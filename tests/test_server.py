@@ -150,6 +150,14 @@ def test_a_prompt_that_is_too_long_for_the_server_is_named(port, job):
         job([url(port)], rows)
 
 
+def test_a_row_that_is_over_the_models_own_context_is_not_sent_and_the_rest_goes_on(port, job, atlas):
+    """It would be refused for ever, and the step with it."""
+    made = job([url(port)], [{"id": "long", "prompt": "neno " * 1100}, *ROWS[:9]])
+    assert made[0] == {"id": "long", "text": "", "finish_reason": "context", "tokens": 0} and made[1:] == local(atlas, ROWS[:9])
+    rated = job([url(port)], [*PAIRS[:2], {"id": "long", "prompt": "neno " * 1100}], "rate", name="rated")
+    assert rated[2] == {"id": "long", "p0": None, "p1": None, "p2": None} and rated[0]["p0"] is not None
+
+
 def test_errors_of_a_server_are_tried_again(port, job, atlas, tmp_path):
     assert job([url(port, "flaky")], ROWS[:12]) == local(atlas, ROWS[:12])
     assert read_json(tmp_path / "out" / "done.json")["faults"] >= 3
@@ -295,17 +303,19 @@ def test_servers_of_the_same_model_are_kept_and_of_another_replaced(tmp_path, ru
     assert all(g.poll() is not None for g in guards[2])
 
 
-def test_the_addresses_may_change_within_a_run_and_the_engine_may_not(a_run, runs):
+def test_addresses_and_engine_may_change_within_a_run(a_run, runs):
     s = a_run(engine="server", server_urls=["http://127.0.0.1:1/v1"])
     out = runs / "served" / "sw" / "step" / "answers"
-    module, first, ranks = launch.engine("inference", s, out, 8)
-    assert (module, ranks) == ("server", 1) and first["server_urls"] == ["http://127.0.0.1:1/v1"]
+    module, first, *ranks = launch.engine("inference", s, out, 8)
+    assert (module, ranks) == ("server", [1, 1]) and first["server_urls"] == ["http://127.0.0.1:1/v1"]
     a_run(engine="server", server_urls=["http://127.0.0.1:2/v1"], server_concurrency=3)
-    module, other, _ = launch.engine("inference", s, out, 8)
+    module, other, *_ = launch.engine("inference", s, out, 8)
     assert other["server_urls"] == ["http://127.0.0.1:2/v1"] and launch.key_of(module, first) == launch.key_of(module, other)
-    assert launch.engine("train", s, out, 8) == ("train", s, 8)
-    with pytest.raises(InputError, match="engine was 'server', now 'local'"):
-        a_run()
+    assert launch.engine("train", s, out, 8) == ("train", s, 8, 1)
+    a_run(inference_nodes=2)
+    module, local_settings, *ranks = launch.engine("inference", s, out, 8)
+    assert (module, local_settings, ranks) == ("inference", s, [8, 2])
+    assert launch.key_of(module, s) != launch.key_of("server", first)        # what was begun by servers is begun anew
 
 
 def test_an_engine_of_servers_needs_addresses():

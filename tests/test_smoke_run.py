@@ -8,8 +8,9 @@ import psutil
 import pytest
 from conftest import snakemake, tiny
 
-from xinstruct_utils import account, artifacts, book
+from xinstruct_utils import account, artifacts, book, config, run
 from xinstruct_utils.artifacts import REPO, read_json, read_jsonl
+from xinstruct_utils.atlas import BASE_MODEL
 
 CHAIN = ["01_seed_data", "02_corpus", "03_backtranslation", "04_refinement", "05_diversification", "06_statistics"]
 HEAD = 'run: str = "atlas"  # run\nlang: str = "sw"  # language\n'
@@ -21,11 +22,12 @@ STEPS = ["01_seed_data", "02_corpus", "03_backtranslation", "04_refinement/iter1
 
 def chapter(folder, name, says, prose="Why."):
     """A tiny notebook in the chain's place `name`, which writes `says`."""
-    rounds = name == "04_refinement"
-    tiny(folder, name, HEAD + ("iteration: int = 1  # round" if rounds else ""),
+    rounds, first = name == "04_refinement", name in (*CHAIN[:2], "13_results")
+    head = HEAD.replace('"sw"', '"all"') if name == "13_results" else HEAD
+    tiny(folder, name, head + ("iteration: int = 1  # round" if rounds else ""),
          "from xinstruct_utils import artifacts\n\n"
          f'step = artifacts.Step("{name}", run, lang{", iteration" if rounds else ""})',
-         f'artifacts.write_json(step.path("a.json"), {says!r})' if name in CHAIN[:2] else
+         f'artifacts.write_json(step.path("a.json"), {says!r})' if first else
          f'artifacts.write_json(step.path("a.json"), artifacts.read_json(step.input("01_seed_data", "a.json")) + {says!r})',
          'step.finish(["a.json"])', prose=prose)
 
@@ -40,10 +42,10 @@ def chain(tmp_path_factory):
     return home
 
 
-def batch(home, *more, fails=False):
+def batch(home, *more, fails=False, also=""):
     """A batch over the tiny notebooks, as a run on files; returns what it printed."""
     child = snakemake(home / "runs", *more, "--config", "run=tiny", "profile=local", "langs=sw",
-                      "set=iterations=2 seed_path=s.jsonl corpus_path='my corpus.jsonl' ", notebooks=home / "notebooks")
+                      f"set=iterations=2 seed_path=s.jsonl corpus_path='my corpus.jsonl' {also} ", notebooks=home / "notebooks")
     output, _ = child.communicate()
     assert (child.returncode != 0) == fails, output
     return output
@@ -54,15 +56,39 @@ def steps_run(output, word="done"):
     return sorted(re.findall(rf"^{word}: \S*/tiny/sw/(\S+)", output, re.M))
 
 
-def test_every_round_of_every_chapter_runs_once_and_a_run_on_files_needs_no_judge(chain):
+def test_every_round_runs_once_and_a_run_on_files_ends_with_a_tuned_model_and_results_without_a_judge(chain):
     made = sorted(str(p.parent.relative_to(chain / "runs" / "tiny")) for p in (chain / "runs").rglob("manifest.json"))
-    assert made == [f"sw/{s}" for s in STEPS[:8]]
+    assert made == ["all/13_results", *(f"sw/{s}" for s in STEPS[:9])]
     told = read_json(chain / "runs" / "tiny" / "run.json")
     assert told["iterations"] == 2 and told["corpus_path"] == str(REPO / "my corpus.jsonl") and told["featured"] == "sw"
 
 
+@pytest.mark.parametrize("settings, more", [
+    ({}, []), ({"tasks": ["atlas_nli"]}, []), ({"tasks": ["xcopa"]}, ["10_task_evaluation"]),
+    ({"benchmarks": ["b.jsonl"], "judge_by": "openai"}, ["09_judge_evaluation", "11_human_evaluation"])])
+def test_a_run_on_files_has_the_chapters_that_its_settings_give_material_to(settings, more):
+    profile = config.load_profile("local", seed_path="s.jsonl", corpus_path="c.jsonl", **settings)
+    assert config.chapters(profile) == ["06_statistics", "07_quality_review", "08_instruction_tuning", *more]
+
+
+def test_a_run_of_the_atlas_has_all_chapters_and_no_tasks_where_none_are_named():
+    assert config.chapters(config.load_profile("smoke")) == [s for s in STEPS if s[:2] > "05"]
+    assert "10_task_evaluation" not in config.chapters(config.load_profile("smoke", tasks=[]))
+
+
 def test_a_second_call_runs_nothing(chain):
     assert "Nothing to be done" in batch(chain)
+
+
+def test_other_questions_make_the_chapters_of_the_judge_and_nothing_else(chain):
+    tiny(chain / "notebooks", "09_judge_evaluation", HEAD + 'benchmarks: list[str] = []  # q',
+         "from xinstruct_utils import artifacts\n\nstep = artifacts.Step('09_judge_evaluation', run, lang)",
+         "artifacts.write_json(step.path('a.json'), benchmarks)", "step.finish(['a.json'])")
+    for named, more in (("one.jsonl", ["11_human_evaluation"]), ("two.jsonl", [])):
+        output = batch(chain, also=f"judge_by=openai benchmarks={named} max_cost_usd=5")
+        assert steps_run(output) == ["09_judge_evaluation", *more]
+        made = read_json(chain / "runs" / "tiny" / "sw" / "09_judge_evaluation" / "a.json")
+        assert made == [str(REPO / named)] == read_json(chain / "runs" / "tiny" / "run.json")["benchmarks"]
 
 
 def test_new_labels_of_people_ask_their_chapter_again(chain):
@@ -77,7 +103,7 @@ def test_prose_reruns_nothing_and_code_reruns_its_step_and_asks_what_follows(cha
     chapter(chain / "notebooks", "05_diversification", ["edited"])
     output = batch(chain)
     assert steps_run(output) == ["05_diversification"]
-    assert steps_run(output, "up to date") == ["06_statistics", "07_quality_review"]
+    assert steps_run(output, "up to date") == ["06_statistics", "07_quality_review", "08_instruction_tuning"]
     assert read_json(chain / "runs" / "tiny" / "sw" / "05_diversification" / "a.json") == ["01_seed_data", "edited"]
     assert "Nothing to be done" in batch(chain)
 
@@ -189,6 +215,45 @@ def _environ(process):
         return process.environ()
     except psutil.Error:
         return {}
+
+
+@pytest.fixture
+def copied(smoke, tmp_path, monkeypatch):
+    """A copy of the smoke run: its folder, and a function that makes a chapter of it again."""
+    shutil.copytree(smoke.root, tmp_path / "runs")
+    monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path / "runs"))
+
+    def again(chapter, *more):
+        assert run.main([chapter, "--run", "smoke", "--lang", "sw", "--force", *more]) == 0
+    return tmp_path / "runs" / "smoke", again
+
+
+def test_an_instruction_that_is_an_evaluation_prompt_is_dropped_and_counted(copied, tmp_path):
+    home, again = copied
+    path, reason = home / "sw" / "03_backtranslation" / "candidates.jsonl", "shares 13 words with an evaluation prompt"
+    before = [r["instruction"] for r in read_jsonl(path)]
+    artifacts.write_jsonl(tmp_path / "b_sw.jsonl", [{"instruction": before[0].upper()}])
+    rules = {"cleaning": ["length", "duplicates", "contamination"], "benchmarks": [str(tmp_path / "b_{lang}.jsonl")]}
+    artifacts.write_json(home / "run.json", read_json(home / "run.json") | rules)
+    again("02_corpus")
+    again("03_backtranslation")
+    assert [r["instruction"] for r in read_jsonl(path)] == [i for i in before if i != before[0]]
+    counts = read_json(path.parent / "manifest.json")["counts"]
+    assert counts[-1]["dropped"][reason] == before.count(before[0])
+
+
+def test_a_baseline_is_tuned_and_asked_beside_ours_and_all_from_the_model_that_is_named_for_it(copied, tmp_path):
+    home, again = copied
+    base = shutil.copytree(BASE_MODEL, tmp_path / "larger")
+    artifacts.write_jsonl(tmp_path / "mt_sw.jsonl", [{"language": "sw", "instruction": f"Count to {k}", "output": "moja, mbili"}
+                                                     for k in range(9)])
+    settings = [word for pair in (f"baselines=mt={tmp_path}/mt_{{lang}}.jsonl", f"tuned_model={base}") for word in ("-p", pair)]
+    again("08_instruction_tuning", *settings)
+    models = home / "sw" / "08_instruction_tuning" / "models"
+    assert {read_json(models / f"{m}.settings.json")["base_model"] for m in ("refined", "unrefined", "seed", "mt")} == {str(base)}
+    assert read_json(models / "mt" / "train.json")["rows"] == 9
+    again("09_judge_evaluation")
+    assert "mt" in next(read_jsonl(home / "sw" / "09_judge_evaluation" / "answers.jsonl"))
 
 
 def test_a_finished_run_is_planned_as_nothing(smoke):

@@ -81,6 +81,23 @@ def test_the_fast_path_without_a_gpu_changes_neither_loss_nor_gradient(tmp_path,
     assert abs(loss - fast_loss) < 1e-4 and torch.allclose(gradient, fast_gradient, atol=1e-5)
 
 
+def test_a_row_over_the_limit_is_dropped_and_counted_and_no_other_is_cut(tmp_path):
+    tokenizer = load("atlas")[1]
+    long = {"prompt": "Nchi:", "completion": "Nairobi na Mombasa " * 60}
+    limit = max(len(e["input_ids"]) for e in encode(ROWS, tokenizer, 10_000)[0])
+    assert encode([long], tokenizer, 10_000)[1] == 0 and len(encode([long], tokenizer, 10_000)[0][0]["input_ids"]) > limit
+    encoded, too_long = encode([*ROWS[:5], long, *ROWS[5:]], tokenizer, limit)
+    assert too_long == 1 and encoded == encode(ROWS, tokenizer, 10_000)[0]
+    for row, e in zip(ROWS, encoded, strict=True):
+        ids = [i for i in e["labels"] if i != -100]
+        assert ids[-1] == tokenizer.eos_token_id and tokenizer.decode(ids[:-1]) == row["completion"]
+    artifacts.write_jsonl(tmp_path / "rows.jsonl", [*ROWS[:5], long, *ROWS[5:]])
+    given = SETTINGS | {"input": str(tmp_path / "rows.jsonl"), "epochs": 1, "max_tokens": limit, "batch_tokens": limit}
+    launch.run("train", given, tmp_path / "model")
+    told = json.loads((tmp_path / "model" / "train.json").read_text())
+    assert (told["rows"], told["too_long"]) == (25, 1) and told["tokens"] == sum(len(e["input_ids"]) for e in encoded)
+
+
 def test_a_failing_job_shows_the_end_of_its_log(tmp_path):
     artifacts.write_jsonl(tmp_path / "rows.jsonl", ROWS)
     with pytest.raises(RuntimeError, match="the whole log is"):

@@ -173,8 +173,10 @@ class Step:
 
     def keyed(self, name, values):
         """A folder of the step, emptied if other code, inputs or parameters (in `values`, globals()) made it: see its key."""
+        from .config import MACHINE
         from .notebooks import code_key, declared, read_notebook
-        given = {n: values[n] for n in declared(read_notebook(self.notebook))}
+
+        given = {n: values[n] for n in declared(read_notebook(self.notebook)) if n not in MACHINE}
         key, note = digest([code_key(self.notebook), self.inputs, given]), self.path(f".{name}.key")
         if not note.exists() or note.read_text() != key:
             shutil.rmtree(self.path(name), ignore_errors=True)

@@ -20,10 +20,10 @@ class Unreadable(Exception):
 class Asked:
     """The requests of one job: how a row becomes a request, and a reply the row's result."""
 
-    def __init__(self, s, tokenizer):
+    def __init__(self, s, tokenizer, limit=None):
         from .train import rating_tokens
 
-        self.s, self.task, self.tokenizer = s, s["task"], tokenizer
+        self.s, self.task, self.tokenizer, self.limit = s, s["task"], tokenizer, limit
         self.three = rating_tokens(tokenizer) if self.task == "rate" else []
 
     def ids(self, row):

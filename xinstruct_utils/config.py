@@ -1,6 +1,7 @@
 """Profiles: one flat YAML file of literals each; unknown keys and wrong types are errors that name the file."""
 
 import difflib
+import re
 import sys
 from pathlib import Path
 
@@ -9,9 +10,29 @@ from pydantic import ValidationError
 from .artifacts import REPO, InputError, read_json, root, run_dir, write_json
 from .profile import Profile
 
-# Keys that say which machine a run stands on: a run may go on on another one, with the same results.
-MACHINE = ("accelerate_config", "train_processes", "device_rows", "inference_processes", "server_urls", "server_concurrency",
-           "server_command", "server_wait_s")
+# Keys that say where, how fast and for how much money a run goes on: they may change at any time, and no finished step is made
+# anew. (What is sampled depends on `token_budget` and `engine`, which say what stands in a batch: a step that is half finished
+# goes on with the new ones, and would not give the same bytes again.)
+MACHINE = ("accelerate_config", "train_processes", "device_rows", "threads", "save_steps", "gradient_checkpointing",
+           "engine", "inference_processes", "inference_nodes", "token_budget", "server_urls", "server_concurrency",
+           "server_command", "server_wait_s", "max_cost_usd", "judge_base_url", "judge_concurrency", "judge_batch",
+           "judge_price_in", "judge_price_out", "translator_base_url", "translator_price_in", "translator_price_out",
+           "gpu_tflops")
+# Keys of tuning and evaluation: they may change too, and the chapters that read them are made anew.
+EVALUATION = ("tuned_model", "baselines", "benchmarks", "opponent", "judge_by", "judge_model", "judge_max_tokens",
+              "translator_model", "human_labels", "tasks", "task_data", "task_limit", "answer_tag", "review_items",
+              "review_annotators", "preference_items", "preference_annotators", "translations_path")
+
+
+def chapters(profile):
+    """The chapters that a run ends in: it is judged where there are questions to ask, and has ablations where the truth is known.
+
+    Chapter 13 follows them all.
+    """
+    atlas = profile.source == "atlas"
+    asked, tasks = atlas or profile.benchmarks, [t for t in profile.tasks if atlas or not t.startswith("atlas")]
+    return ["06_statistics", "07_quality_review", "08_instruction_tuning", *["09_judge_evaluation"] * bool(asked),
+            *["10_task_evaluation"] * bool(tasks), *["11_human_evaluation"] * bool(asked), *["12_ablations"] * atlas]
 
 
 def checked(values, origin):
@@ -42,6 +63,11 @@ def checked(values, origin):
         if started["num_processes"] != profile.train_processes:
             raise InputError(f"{origin}: train_processes is {profile.train_processes}, but {path} starts "
                              f"{started['num_processes']}; make them equal")
+    named = [b.partition("=") for b in profile.baselines]
+    if bad := [f"{name}{sign}{file}" for name, sign, file in named
+               if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name) or not file or name in ("refined", "unrefined", "seed")]:
+        raise InputError(f"{origin}: baselines: expected name=file.jsonl, the name not refined, unrefined or seed, but "
+                         f"{', '.join(bad)} came")
     for key in ("batch_rows", "batch_rows_under_3k"):
         if (rows := getattr(profile, key)) % profile.train_processes:
             raise InputError(f"{origin}: {key} is {rows}, which cannot be shared out to {profile.train_processes} "
@@ -71,8 +97,6 @@ def accelerate_config(name):
 
 def _read_yaml(text):
     """YAML, in which 1e-5 is a number (PyYAML's rules, of YAML 1.1, make it a string)."""
-    import re
-
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -103,7 +127,7 @@ def load_profile(name_or_path, **overrides):
     values |= overrides
     if overrides.get("languages") and values.get("featured") not in values["languages"]:
         values["featured"] = values["languages"][0]
-    for key in ("seed_path", "corpus_path", "translations_path", "base_model", "encoder", "task_data"):
+    for key in ("seed_path", "corpus_path", "translations_path", "base_model", "tuned_model", "encoder", "task_data"):
         given = values.get(key)
         if isinstance(given, str) and (key.endswith("_path") or Path(given).is_dir()) and given not in ("atlas", "minilm"):
             values[key] = str(Path(given).expanduser().absolute())
@@ -114,6 +138,9 @@ def load_profile(name_or_path, **overrides):
         values["accelerate_config"] = str(Path(values["accelerate_config"]).expanduser().absolute())
     if isinstance(values.get("benchmarks"), list):
         values["benchmarks"] = [str(Path(str(path)).expanduser().absolute()) for path in values["benchmarks"]]
+    if isinstance(values.get("baselines"), list):
+        parts = [str(given).partition("=") for given in values["baselines"]]
+        values["baselines"] = [f"{name}{sign}{Path(path).expanduser().absolute() if path else ''}" for name, sign, path in parts]
     return checked(values, str(path) + (" with " + ", ".join(overrides) if overrides else ""))
 
 
@@ -156,12 +183,12 @@ def resolve(run, profile=None, overrides=None):
 def open_run(run, profile, note=True):
     """Note the profile of a run at its first step; later steps must have the same. Raises InputError.
 
-    The languages may differ from call to call: a run can be extended by another language. So may the machine.
+    The languages may differ from call to call: a run can be extended by another language. So may `MACHINE` and `EVALUATION`.
     """
     path, values = run_dir(run) / "run.json", profile.model_dump()
     if path.exists():
         old = checked(read_json(path), str(path)).model_dump()
-        may = ("languages", "featured", *MACHINE)
+        may = ("languages", "featured", *MACHINE, *EVALUATION)
         changed = {k: (old[k], v) for k, v in values.items() if old[k] != v and k not in may}
         if changed:
             told = "; ".join(f"{k} was {a!r}, now {b!r}" for k, (a, b) in changed.items())

@@ -1,8 +1,8 @@
 """What a run would cost: GPU-hours, disk and USD, before anything runs (`make plan`). An estimate, from a small model.
 
 Tokens of each step come from the profile's sizes and the paper's mean lengths (Tables 2 and 8); a forward pass is 2 FLOP a
-weight and token, training 6 (4 where only adapters learn); time is FLOP over a sustained rate, measured by `make bench` on a
-GPU, or else assumed.
+weight and token, training 6 (4 where only adapters learn); time is FLOP over a sustained rate: the profile's `gpu_tflops`, else
+measured by `make bench` on a GPU, else assumed.
 """
 
 import argparse
@@ -12,8 +12,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from . import artifacts, config, languages
+from . import artifacts, config, languages, tasks
 from .artifacts import REPO, InputError
+from .translate import GOOGLE_USD
 
 # Sustained TFLOP/s where nothing was measured: 40% and 50% of an A100's 312, and 5% while writing, which waits for memory;
 # of one CPU core, with the Atlas's small model (LOG.md).
@@ -21,7 +22,9 @@ ASSUMED = {"gpu": {"train": 125.0, "read": 156.0, "write": 15.6}, "cpu": {"train
 CHARS = {"Latn": 2.5}                   # characters a token; 1.0 in scripts that a base model mostly spells in bytes
 INSTRUCTION = 30                        # tokens
 ATLAS = {"output": 55, "instruction": 12}
-GOOGLE_USD = 20.0                       # a million characters, as of 2026; look the price up
+# Items of a task's test set times the choices that are read; XCOPA is asked in three readings.
+CHOICES = {"xnli": 5010 * 3, "xcopa": 500 * 2 * 3, "xstorycloze": 1511 * 2}
+ITEM, MODELS = 60, 4                    # tokens of a choice with its premise; base, refined, unrefined and seed are asked
 
 
 def parameters(model):
@@ -48,10 +51,15 @@ def parameters(model):
     return round(float(told[1]) * {"b": 1e9, "m": 1e6}[told[2]])
 
 
-def rates(folder=REPO / "benchmarks" / "results", gpu=True):
-    """({"train", "read", "write"} in TFLOP/s, where they are from): the newest measurement of a GPU, or what is assumed."""
+def rates(folder=REPO / "benchmarks" / "results", gpu=True, given=0.0):
+    """({"train", "read", "write"} in TFLOP/s, where they are from): given, or the newest measurement of a GPU, or assumed.
+
+    A rate that is given is that of training and reading; a tenth of it is taken for writing, as in `ASSUMED`.
+    """
     kind = "gpu" if gpu else "cpu"
     found = dict(ASSUMED[kind])
+    if given:
+        return {"train": given, "read": given, "write": given / 10}, f"given: gpu_tflops is {given:g}"
     if not gpu:
         return found, "assumed: one core of a CPU"
     files = [p for p in Path(folder).glob("gpu-*.json") if "tiny-model" not in p.name]
@@ -91,17 +99,29 @@ def steps(profile, lang):
         made += [(f"04 round {k}: train follower", "train", rows * pair, p.follower_epochs),
                  (f"04 round {k}: its answers", "write", d0r * p.follower_per_pair * out, 1),
                  (f"04 round {k}: train evaluator", "train", ratings * pair, p.evaluator_epochs * p.evaluators),
-                 (f"04 round {k}: rate", "read", texts * pair, p.evaluators + (k == 1))]
-    made += [("08 train three models", "train", (3 * p.seed_size + 2 * p.final_size) * pair, p.follower_epochs),
-             ("09 answers", "write", prompts(p) * 7 * out, 1)]
-    return [{"step": name, "kind": kind, "tokens": tokens, "passes": passes} for name, kind, tokens, passes in made]
+                 (f"04 round {k}: rate", "read", texts * pair, p.evaluators + (k == 1 and p.source == "atlas"))]
+    asked, others, limit = prompts(p, lang), [named.partition("=")[2] for named in p.baselines], p.task_limit or 10**9
+    rows = 3 * p.seed_size + 2 * p.final_size + lines(others, lang)
+    items = sum(min(n, 3 * limit) for f, n in CHOICES.items() if any(t.startswith(f"{f}_") for t in tasks.covered(p.tasks, lang)))
+    if p.source == "atlas":
+        items += 3 * limit * len(p.tasks)
+    last = [("08_instruction_tuning", "tune models", "train", rows * pair, p.follower_epochs),
+            ("09_judge_evaluation", "answers", "write", asked * (2 * (3 + len(others)) + 1) * out, 1),
+            ("10_task_evaluation", "tasks", "read", items * ITEM, MODELS),
+            ("12_ablations", "answers", "write", (p.iterations * asked + 6 * min(asked, 150)) * out, 1)]
+    made += [(f"{name[:2]} {what}", *more) for name, what, *more in last if name in config.chapters(p)]
+    return [{"step": name, "kind": kind, "tokens": tokens, "passes": passes} for name, kind, tokens, passes in made if tokens]
 
 
-def prompts(profile):
+def lines(files, lang):
+    """Lines of those files that are there; {lang} in a name is the language."""
+    paths = [Path(str(f).replace("{lang}", lang)) for f in files]
+    return sum(sum(1 for _ in open(path, "rb")) for path in paths if path.exists())
+
+
+def prompts(profile, lang):
     """How many questions the judge gets: the Atlas's own, or those of the benchmark files that are there."""
-    files = [Path(f) for f in profile.benchmarks]
-    return profile.prompt_count if profile.source == "atlas" else sum(
-        sum(1 for _ in open(f, "rb")) for f in files if f.exists())
+    return profile.prompt_count if profile.source == "atlas" else lines(profile.benchmarks, lang)
 
 
 def flops(row, weights, adapters=False):
@@ -110,37 +130,57 @@ def flops(row, weights, adapters=False):
 
 
 def usd(profile, lang):
-    """What is paid for one language: {what: USD}. Judging counts nine comparisons in both orders (chapter 9)."""
-    out, ins = lengths(profile, lang)
-    judged = 0.0 if profile.judge_by == "oracle" else prompts(profile) * 18 * (
-        (2 * out + ins + 300) * profile.judge_price_in + profile.judge_max_tokens * profile.judge_price_out) / 1e6
+    """What is paid for one language: {what: USD}. Chapter 9 compares models in both orders, and asks for the three views of
+    each; replies are counted at their longest."""
+    p, (out, ins) = profile, lengths(profile, lang)
+
+    def paid(n, tokens_in, tokens_out, by="judge"):
+        return n * (tokens_in * getattr(p, f"{by}_price_in") + tokens_out * getattr(p, f"{by}_price_out")) / 1e6
+
+    # Three pairs, greedy and sampled; each model against an opponent of outside; the zero-shot answers twice.
+    models, outside = 3 + len(p.baselines), p.opponent not in ("refined", "unrefined", "seed")
+    duels, asked = 2 * (6 + (models if outside else models - 3) + 2), prompts(p, lang) if p.judge_by == "openai" else 0
     chars = artifacts.paper_numbers()["table2"].get(lang, {"output": [1000]})["output"][0]
-    seeds = profile.seed_size * chars * GOOGLE_USD / 1e6 if profile.seed_translator.startswith("google") else 0.0
-    return {"judge": judged, "translation of seed data": seeds}
+    seeds = {"google": p.seed_size * chars * GOOGLE_USD / 1e6,
+             "openai": paid(p.seed_size, out + 100, out, "translator" if p.translator_base_url else "judge")}
+    return {"judge": paid(asked * duels, 2 * out + ins + 300, p.judge_max_tokens),
+            "three views": paid(asked * (models + 1 + outside), out + ins + 300, p.judge_max_tokens),
+            "translation of prompts": paid(asked if p.translator_model else 0, ins + 100, 3 * ins),
+            "translation of seed data": seeds.get(p.seed_translator.partition(":")[0], 0.0)}
 
 
-def disk(profile, lang, weights):
+def disk(profile, lang, weights, tuned):
     """Bytes for one language: models in half precision, and the rows of the corpus as they pass through the steps."""
     out, ins = lengths(profile, lang)
     texts = corpus_texts(profile)
-    models = 1 + profile.iterations * (1 + profile.evaluators) + 3
+    models = 1 + profile.iterations * (1 + profile.evaluators)
     row = 4 * out + 4 * ins + 150                   # about four bytes a token, and what JSON adds
-    return 2 * weights * models + texts * row * (3 + 3 * profile.iterations)
+    return (2 * weights * models + 2 * tuned * (3 + len(profile.baselines))
+            + texts * row * (3 + 3 * profile.iterations))
+
+
+def checkpoints(profile, weights):
+    """Bytes that a training holds while it runs: its weights in the end, and before that two checkpoints with weights, and
+    with a master copy and two moments in float32; adapters are small."""
+    return weights * (0 if profile.lora_rank else 4 + 2 * 14 * (profile.save_steps > 0))
 
 
 def estimate(profile):
     """({"steps": rows with hours, "hours", "gb", "usd"}, where the rates are from); sums over the profile's languages."""
     weights, gpu = parameters(profile.base_model), profile.base_model != "atlas"
-    rate, origin = rates(gpu=gpu)
+    tuned = parameters(profile.tuned_model or profile.base_model)
+    rate, origin = rates(gpu=gpu, given=profile.gpu_tflops)
     table = {}
     for lang in profile.languages:
         for row in steps(profile, lang):
             told = table.setdefault(row["step"], {"step": row["step"], "tokens": 0, "hours": 0.0})
             told["tokens"] += row["tokens"] * row["passes"]
-            told["hours"] += flops(row, weights, profile.lora_rank > 0) / rate[row["kind"]] / 1e12 / 3600
+            size = weights if row["step"] < "08" else tuned
+            told["hours"] += flops(row, size, profile.lora_rank > 0) / rate[row["kind"]] / 1e12 / 3600
     paid = [usd(profile, lang) for lang in profile.languages]
     return {"steps": list(table.values()), "hours": sum(r["hours"] for r in table.values()), "weights": weights,
-            "gb": sum(disk(profile, lang, weights) for lang in profile.languages) / 1e9,
+            "gb": (sum(disk(profile, lang, weights, tuned) for lang in profile.languages)
+                   + checkpoints(profile, max(weights, tuned))) / 1e9,
             "usd": {k: sum(p[k] for p in paid) for k in paid[0]}}, origin
 
 
@@ -155,7 +195,7 @@ def show(profile):
     if profile.source == "files" and not profile.corpus_sample:
         print(f"  for {corpus_texts(profile):,} texts a language (corpus_size; your files were not counted)")
     print(f"  disk {told['gb']:,.2f} GB; paid: " + ", ".join(f"{k} ${v:,.2f}" for k, v in told["usd"].items())
-          + (" (no benchmarks named, so nothing is judged)" if not prompts(profile) else ""))
+          + ("" if any(prompts(profile, lang) for lang in profile.languages) else " (no benchmarks named: nothing is judged)"))
 
 
 def main(argv=None):

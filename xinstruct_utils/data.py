@@ -202,7 +202,10 @@ def split_seed(rows, d0x_size, seed):
 
 
 def instruction_fault(text, finish_reason):
-    """Why a generated instruction is of no use: "empty", "unfinished", "not English" (see `rules.is_english`), or None."""
+    """Why a generated instruction is of no use: "empty", "over the model's context", "unfinished", "not English" (see
+    `rules.is_english`), or None."""
+    if finish_reason == "context":
+        return "over the model's context"        # the text was, and was not read
     if not text.strip():
         return "empty"
     if finish_reason != "stop":

@@ -11,6 +11,9 @@ import os
 import time
 from pathlib import Path
 
+LOGITS = 2**30                                   # scores at a time: 4 GiB in float32
+LEAST = 1024                                     # token budget under which no smaller one is tried
+
 
 def model_path(name):
     """Where a model is: the packaged one for "atlas", else the folder or hub id itself."""
@@ -45,6 +48,17 @@ def batches(lengths, budget):
             batch = []
         batch.append(i)
     return out + [batch] if batch else out
+
+
+def unread(s, ids, limit):
+    """The result of a row that is too long for the model with what it has to write, else None.
+
+    Past its context a model would answer, but with nonsense; the row is neither cut nor asked, and the notebooks count it.
+    """
+    if not limit or len(ids) + {"generate": s.get("max_new_tokens"), "rate_by_generation": 4}.get(s["task"], 1) <= limit:
+        return None
+    missing = {"rate": ("p0", "p1", "p2"), "likelihood": ("log_likelihood",)}.get(s["task"])
+    return dict.fromkeys(missing) if missing else {"text": "", "finish_reason": "context", "tokens": 0}
 
 
 def _padded(ids, pad):
@@ -129,18 +143,23 @@ def generate(model, tokenizer, prompts, budget, max_new_tokens, temperature=0.0,
 
 
 def likelihood(model, tokenizer, pairs, budget):
-    """Mean log-likelihood per token of each completion given its prompt; pairs of (prompt, completion)."""
+    """Mean log-likelihood per token of each completion given its prompt; pairs of (prompt, completion).
+
+    Scores of the whole vocabulary stand at each of a completion's tokens, so a batch holds at most `LOGITS` of them.
+    """
     import torch
 
     from .train import token_ids
 
     ids = [token_ids(tokenizer, p, c) for p, c in pairs]
     out = [None] * len(ids)
-    for batch in batches([len(i) for i, _ in ids], budget):
+    for batch in batches([len(i) for i, _ in ids], min(budget, LOGITS // model.config.get_text_config().vocab_size)):
         tokens, mask = _padded([ids[i][0] for i in batch], tokenizer.pad_token_id)
+        kept = min(tokens.shape[1], 1 + max(len(ids[i][0]) - ids[i][1] for i in batch))
         with torch.inference_mode():
-            logits = model(tokens.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits
-        scores = logits[:, :-1].float().log_softmax(-1).gather(-1, tokens[:, 1:, None].to(model.device))[..., 0]
+            logits = model(tokens.to(model.device), attention_mask=mask.to(model.device), use_cache=False,
+                           logits_to_keep=kept).logits
+        scores = logits[:, :-1].float().log_softmax(-1).gather(-1, tokens[:, 1 - kept:, None].to(model.device))[..., 0]
         for row, i in enumerate(batch):
             n = len(ids[i][0]) - ids[i][1]
             out[i] = round(scores[row, -n:].mean().item(), 5)
@@ -150,7 +169,18 @@ def likelihood(model, tokenizer, pairs, budget):
 def answers(s, model, tokenizer, chunk):
     """The task's results for a chunk of rows."""
     from .artifacts import digest
+    from .train import context, token_ids
 
+    limit = context(model.config)
+    left = [unread(s, token_ids(tokenizer, r["prompt"], r["completion"] if s["task"] == "likelihood" else None)[0], limit)
+            for r in chunk]
+    # The seed depends on the chunk's content only: a resumed run draws what an undisturbed one draws, on any rank.
+    seed = int(digest([s["seed"], [r["id"] for r in chunk]])[:8], 16)
+    made = iter(_answers(s, model, tokenizer, [r for r, out in zip(chunk, left, strict=True) if out is None], seed))
+    return [next(made) if out is None else out for out in left]
+
+
+def _answers(s, model, tokenizer, chunk, seed):
     prompts = [r["prompt"] for r in chunk]
     if s["task"] == "rate":
         return [dict(zip(("p0", "p1", "p2"), p, strict=True)) for p in rate(model, tokenizer, prompts, s["token_budget"])]
@@ -159,9 +189,25 @@ def answers(s, model, tokenizer, chunk):
     if s["task"] == "likelihood":
         scores = likelihood(model, tokenizer, [(r["prompt"], r["completion"]) for r in chunk], s["token_budget"])
         return [{"log_likelihood": x} for x in scores]
-    # The seed depends on the chunk's content only: a resumed run draws what an undisturbed one draws, on any rank.
-    seed = int(digest([s["seed"], [r["id"] for r in chunk]])[:8], 16)
     return generate(model, tokenizer, prompts, s["token_budget"], s["max_new_tokens"], s["temperature"], s["top_p"], seed)
+
+
+def within_memory(s, model, tokenizer, chunk):
+    """`answers`, with half the token budget from then on wherever a batch does not fit into the GPU's memory.
+
+    The longest prompts come first, so that this shows at once and little is done twice.
+    """
+    import torch
+
+    while True:
+        try:
+            return answers(s, model, tokenizer, chunk)
+        except torch.OutOfMemoryError:
+            if s["token_budget"] < LEAST:
+                raise
+            s["token_budget"] //= 2
+        print(f"out of memory: token_budget is {s['token_budget']} from here on", flush=True)
+        torch.cuda.empty_cache()                 # not in the handler, where the batch is still held
 
 
 def main(s):
@@ -177,9 +223,10 @@ def main(s):
 
     torch.set_num_threads(s["threads"])
     startup = time.time() - start
-    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, ranks = launch.rank()
     device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    model, tokenizer = load(s["model"])
+    # As it will be: eight ranks with 7 B weights in float32 would want 224 GB of the host.
+    model, tokenizer = load(s["model"], "bfloat16" if s["bf16"] and device != "cpu" else "float32")
     model = model.to(device, torch.bfloat16 if s["bf16"] else torch.float32).eval()
     if device == "cpu" and s["task"] == "generate":
         model.set_attn_implementation("eager")   # one query at a time: torch's fused attention is the slower one there (LOG.md)
@@ -189,7 +236,8 @@ def main(s):
     mine, finished = sum(not f.exists() for f in files[rank::ranks]), 0
     for index, chunk in pending(s["input"], shards):
         if index % ranks == rank:
-            shards.write(index, [{"id": r["id"], **m} for r, m in zip(chunk, answers(s, model, tokenizer, chunk), strict=True)])
+            made = within_memory(s, model, tokenizer, chunk)
+            shards.write(index, [{"id": r["id"], **m} for r, m in zip(chunk, made, strict=True)])
             finished += 1
             left = (time.time() - begun) * (mine / finished - 1)
             print(f"{s['task']} shard {finished}/{mine} ETA {left:.0f} s" + f" rank {rank}" * (ranks > 1), flush=True)

@@ -52,31 +52,46 @@ def recipe(run):
     return {key: values[key] for key in RECIPE}
 
 
-def command(settings_paths, processes=1, config=""):
+def command(settings_paths, processes=1, config="", nodes=1):
     """The command line of heavy jobs; one process needs no launcher and saves its start-up.
 
     `config` names an accelerate configuration (`config.accelerate_config`), which then says how many processes there are.
-    On several nodes, `srun` starts this module once a node, which starts the node's launcher.
+    On several nodes, `srun` starts this module once a node, which starts the node's launcher. Without `config`, the processes
+    are those of a node, and know of each other by `rank` only.
     """
     ours = ["-m", "xinstruct_utils.launch", *map(str, settings_paths)]
     processes = min(processes, int(os.environ.get("SLURM_GPUS_ON_NODE", processes)))  # without `config`: of this node
     # Without --multi_gpu, accelerate would silently start one process only where there is no GPU; port 0 is any free one.
     several = ["-m", LAUNCHER, "--multi_gpu", "--num_processes", str(processes), "--num_machines", "1",
                "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    if not config:
-        return [sys.executable, *(several if processes > 1 else []), *ours]
-    path, values = accelerate_config(config)
-    start = [sys.executable, "-m", LAUNCHER, "--config_file", str(path)]
-    if (nodes := values["num_machines"]) == 1:
-        return [*start, "--main_process_port", "0", *ours]
+    here = [*(several if processes > 1 else []), *ours]
+    path, values = accelerate_config(config) if config else ("inference_nodes", {"num_machines": nodes})
+    nodes, start = values["num_machines"], [sys.executable, "-m", LAUNCHER, "--config_file", str(path)]
+    if nodes == 1:
+        return [*start, "--main_process_port", "0", *ours] if config else [sys.executable, *here]
     if not shutil.which("srun") or not os.environ.get("SLURM_JOB_ID"):
         raise InputError(f"{path}: {nodes} nodes are started with srun, inside a Slurm allocation (sbatch or salloc with "
                          f"--nodes={nodes}); there is none here")
+    srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    if not config:                               # the first rank waits for shards of all: none may go missing
+        return [*srun, "--kill-on-bad-exit=1", sys.executable, *ours[:2], "--share", str(nodes), *here]
     with socket.create_server(("", 0)) as free:  # the ranks of all nodes meet here
         meet = ["--main_process_ip", os.environ.get("XINSTRUCT_HEAD", socket.gethostname()), "--main_process_port",
                 str(free.getsockname()[1])]
-    return ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", sys.executable, *ours[:2], "--node",
-            *start[1:], *meet, *ours]
+    return [*srun, sys.executable, *ours[:2], "--node", *start[1:], *meet, *ours]
+
+
+def _share(nodes, *line):
+    """On each node: become its processes, which take their part of the work by `rank`."""
+    os.environ["XINSTRUCT_NODE"] = f"{os.environ['SLURM_PROCID']}/{nodes}"
+    os.execv(sys.executable, [sys.executable, *line])
+
+
+def rank():
+    """(This process's number, how many there are), over all nodes."""
+    node, nodes = map(int, os.environ.get("XINSTRUCT_NODE", "0/1").split("/"))
+    here = int(os.environ.get("WORLD_SIZE", 1))
+    return node * here + int(os.environ.get("RANK", 0)), nodes * here
 
 
 def _node(line):
@@ -105,16 +120,16 @@ def key_of(module, settings):
 def engine(module, settings, out, processes):
     """The job as the profile of its run has it done: inference on ranks of its own number, or by servers.
 
-    Returns (module, settings, processes). A folder outside of the runs has no profile: nothing changes there.
+    Returns (module, settings, processes, nodes). A folder outside of the runs has no profile: nothing changes there.
     """
     home = Path(out).absolute()
     run = home.relative_to(root()).parts[0] if home.is_relative_to(root()) else None
     if module != "inference" or not run or not (root() / run / "run.json").exists():
-        return module, settings, processes
+        return module, settings, processes, 1
     profile = load_run(run)
     if profile.engine == "server":
-        return "server", settings | {k: getattr(profile, k) for k in SERVERS}, 1
-    return module, settings, profile.inference_processes or processes
+        return "server", settings | {k: getattr(profile, k) for k in SERVERS}, 1, 1
+    return module, settings, profile.inference_processes or processes, profile.inference_nodes
 
 
 def run(module, settings, out, processes=1):
@@ -135,7 +150,7 @@ def run_all(jobs, processes=1):
     """
     todo = []
     for module, settings, out in jobs:
-        module, settings, ranks = engine(module, settings, out, processes)
+        module, settings, ranks, nodes = engine(module, settings, out, processes)
         out, key = Path(out), key_of(module, settings)
         began, done = out.with_name(f".{out.name}.key"), out / "done.json"
         if done.exists() and read_json(done).get("key") == key:
@@ -149,14 +164,22 @@ def run_all(jobs, processes=1):
         path = out.with_name(f"{out.name}.settings.json")
         write_json(path, {"module": module, **settings, "out": str(out), "key": key})
         print(f"{out.name}: {module},", ", ".join(f"{k}={v}" for k, v in settings.items() if k not in UNSHOWN))
-        todo.append((path, (ranks, module == "server", settings.get("accelerate_config", "") if module == "train" else "")))
-    for (ranks, _, config), group in itertools.groupby(todo, lambda job: job[1]):
+        config = settings.get("accelerate_config", "") if module == "train" else ""
+        todo.append((path, (ranks, module == "server", config, nodes)))
+    for (ranks, served, config, nodes), group in itertools.groupby(todo, lambda job: job[1]):
         paths = [path for path, _ in group]
-        _watch(paths, command(paths, ranks, config))
+        alone = not served and (accelerate_config(config)[1]["num_processes"] if config else ranks) == 1
+        _watch(paths, command(paths, ranks, config, nodes), one_device() if alone else {})
     return [read_json(Path(out) / "done.json")["cost"] for _, _, out in jobs]
 
 
-def _watch(todo, line):
+def one_device():
+    """Environment of a process that works alone: it sees the first GPU only. Over several, transformers would spread the
+    model by nn.DataParallel, which TRL refuses."""
+    return {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+
+
+def _watch(todo, line, environ):
     """Run the subprocess, show its progress, and raise with the end of its log if it fails."""
     home = todo[0].parent
     log = home / "logs" / todo[0].name.replace(".settings.json", ".log")
@@ -166,7 +189,7 @@ def _watch(todo, line):
     threads, before = str(read_json(todo[0])["threads"]), log.stat().st_size if log.exists() else 0
     with open(log, "ab") as stream:
         child = subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
-                                 env=os.environ | MALLOC | QUIET | {"OMP_NUM_THREADS": threads})
+                                 env=os.environ | MALLOC | QUIET | environ | {"OMP_NUM_THREADS": threads})
         try:
             shown = None
             while child.poll() is None:
@@ -212,9 +235,9 @@ def main(paths):
         settings = read_json(path)
         print(f"{settings['module']} -> {settings['out']}", flush=True)
         importlib.import_module(f"xinstruct_utils.{settings['module']}").main(settings)
-        while int(os.environ.get("RANK", 0)) and not (Path(settings["out"]) / "done.json").exists():
+        while rank()[0] and not (Path(settings["out"]) / "done.json").exists():
             time.sleep(0.2)                      # rank 0 still writes what the next job may read
 
 
 if __name__ == "__main__":
-    _node(sys.argv[2:]) if sys.argv[1] == "--node" else main(sys.argv[1:])
+    {"--node": lambda line: _node(line[1:]), "--share": lambda line: _share(*line[1:])}.get(sys.argv[1], main)(sys.argv[1:])

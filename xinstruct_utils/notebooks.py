@@ -49,6 +49,8 @@ def parameters_of(name, profile, run, lang, iteration):
     if unknown:
         raise InputError(f"{name}: its parameters cell declares {', '.join(unknown)}, which no profile has; add it to "
                          "xinstruct_utils.config.Profile")
+    if "cleaning" in names and "contamination" not in profile.cleaning:
+        values["benchmarks"] = []                  # no other rule reads them there: naming some later makes no corpus anew
     return {n: (values | {"iteration": iteration})[n] for n in names}
 
 

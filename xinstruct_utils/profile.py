@@ -24,6 +24,8 @@ class Profile(BaseModel):
     base_model: str = "atlas"
     # what chapter 8 tunes where that is not base_model (the paper's 7B makes the data, its 13B learns from them too)
     tuned_model: str = ""
+    # further models tuned there, as name=file.jsonl of instructions and outputs ({lang} is replaced): Alpaca-MT, Bactrian-M
+    baselines: list[str] = []
     templates: Literal["plain", "released"] = "plain"
     encoder: str = "minilm"
     # corpus: where from, a commit of the hub's data set, texts to sample and to look at (0: all), rules of cleaning
@@ -102,10 +104,14 @@ class Profile(BaseModel):
     opponent: str = "unrefined"
     translator_model: str | None = None
     human_labels: str | None = None
-    # inference: this machine's processes (0: as many as training has), or servers that speak OpenAI's API (vLLM, SGLang).
+    # sustained TFLOP/s of one device for `make plan`; 0: as measured by benchmarks/gpu.py, or assumed
+    gpu_tflops: float = Field(0.0, ge=0)
+    # inference: a node's processes (0: as many as training has) on so many nodes of a Slurm allocation, or servers that speak
+    # OpenAI's API (vLLM, SGLang).
     # server_command, run once for each of server_urls with {model}, {port}, {index} filled in, starts what a step needs.
     engine: Literal["local", "server"] = "local"
     inference_processes: int = Field(0, ge=0)
+    inference_nodes: int = Field(1, gt=0)
     server_urls: list[str] = []
     server_concurrency: int = Field(64, gt=0)
     server_command: str | None = None
@@ -114,4 +120,7 @@ class Profile(BaseModel):
     seed_format: Literal["files", "oasst", "aya", "alpaca", "dolly"] = "files"
     # (of its server, where it is not OpenAI's: `translator_base_url`)
     seed_translator: str = ""
+    # server of openai:MODEL and its prices; without an address OpenAI's own, at the judge's prices
     translator_base_url: str | None = None
+    translator_price_in: float = Field(0.0, ge=0)
+    translator_price_out: float = Field(0.0, ge=0)

@@ -24,24 +24,33 @@ class _Fold(dict):
 _FOLD = _Fold()
 
 
+def _words(text):
+    return unicodedata.normalize("NFKC", text).casefold().translate(_FOLD).split()
+
+
 def spans(text, n, script="Latn"):
     """The set of all sequences of n words (4n characters in scripts without spaces), without case and punctuation."""
-    words = unicodedata.normalize("NFKC", text).casefold().translate(_FOLD).split()
+    words = _words(text)
     if script in UNSPACED:
         signs, n = "".join(words), n * CHARS_A_WORD
         return {signs[k:k + n] for k in range(len(signs) - n + 1)}
     return {" ".join(words[k:k + n]) for k in range(len(words) - n + 1)}
 
 
+def _compared(text, script):
+    """Spans of 13 words; of a shorter text its whole, so that a short prompt is known where a text is nothing but that."""
+    return spans(text, SPAN, script) or {" ".join(_words(text))}
+
+
 def prompt_spans(prompts, script="Latn"):
-    """Spans of evaluation prompts (texts) for the rule "contamination"; prompts of under 13 words have none."""
+    """Spans of evaluation prompts (texts) for the rule "contamination"."""
     kinds = {script, "Latn"}        # a Thai page may quote an English prompt
-    return {kind: set().union(*(spans(p, SPAN, kind) for p in prompts)) for kind in kinds} if prompts else {}
+    return {kind: set().union(*(_compared(p, kind) for p in prompts)) for kind in kinds} if prompts else {}
 
 
 def contaminated(text, found):
-    """Whether a text shares 13 words with an evaluation prompt; `found` is of `prompt_spans`."""
-    return any(not known.isdisjoint(spans(text, SPAN, script)) for script, known in found.items() if known)
+    """Whether a text shares 13 words with an evaluation prompt, or is a shorter one; `found` is of `prompt_spans`."""
+    return any(not known.isdisjoint(_compared(text, script)) for script, known in found.items())
 
 
 # Controls but tab and newline; bidi marks, embeddings and isolates; soft hyphen, byte order mark, invisible tags. Joiners

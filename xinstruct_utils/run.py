@@ -31,12 +31,22 @@ def unchanged(folder, hashes, of=artifacts.file_hash):
     return all((folder / name).exists() and of(folder / name) == known for name, known in hashes.items())
 
 
+def differing(told, key):
+    """Names of what a step's file says otherwise than `key`; parameters of where and how fast it ran do not count."""
+    def steady(values):
+        return {k: {n: x for n, x in v.items() if n not in config.MACHINE} if k == "parameters" and v else v
+                for k, v in values.items()}
+
+    told, key = steady(told), steady(key)
+    return [k for k in key if told.get(k) != key[k]]
+
+
 def up_to_date(home, key):
     """Is a finished step still what its code, parameters and inputs would make?"""
     if not (home / "manifest.json").exists() or not (home / "notebook.ipynb").exists():
         return False
     manifest = read_json(home / "manifest.json")
-    return (all(manifest.get(k) == v for k, v in key.items()) and unchanged(home, manifest["outputs"])
+    return (not differing(manifest, key) and unchanged(home, manifest["outputs"])
             and unchanged(artifacts.root(), manifest["inputs"], artifacts.input_hash))
 
 
@@ -101,8 +111,7 @@ def _changed(home, key):
     """What of an earlier attempt's code, parameters or inputs is different now: a list of words."""
     if not (home / "started.json").exists():
         return []
-    started = read_json(home / "started.json")
-    words = [k.replace("_digest", "") for k in key if started.get(k) != key[k]]
+    words = [k.replace("_digest", "") for k in differing(read_json(home / "started.json"), key)]
     inputs = read_json(home / "inputs.json") if (home / "inputs.json").exists() else {}
     return words + ([] if unchanged(artifacts.root(), inputs, artifacts.input_hash) else ["inputs"])
 
@@ -231,7 +240,7 @@ def main(argv=None):
         run_step(args.notebook, args.run, args.lang, args.iteration, args.profile, config.parse_overrides(args.p), args.force,
                  psutil.Process().create_time())
     except (InputError, RuntimeError, OSError) as error:
-        told = artifacts.disk_full(error, artifacts.run_dir(args.run)) or error
+        told = artifacts.disk_full(error, artifacts.root() / args.run) or error
         if isinstance(told, OSError):
             raise
         print(f"error: {told}", file=sys.stderr)

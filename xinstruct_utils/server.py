@@ -15,6 +15,7 @@ from . import artifacts, inference, launch
 from .artifacts import InputError
 from .completions import Asked, Unreadable
 from .serve import started
+from .train import context
 
 TRIES = 8                                              # faults of one row
 BEAT, PATIENCE, MISSES = 3.0, 10.0, 3                  # seconds between looks at a server, and for its answer; looks in vain
@@ -105,7 +106,10 @@ class Job:
         self.todo = sum(min(size, self.rows - i * size) for i in range(-(-self.rows // size)) if not self.shards.file(i).exists())
         if not self.todo:
             return
-        self.first = next(inference.pending(self.s["input"], self.shards))[1][0]
+        waiting = (r for _, rows in inference.pending(self.s["input"], self.shards) for r in rows)
+        # A row that is too long is not sent, so none of them can greet; where all are, nothing is sent.
+        self.first = next((r for r in waiting if not inference.unread(self.s, self.asked.ids(r)[0], self.asked.limit)),
+                          {"id": "none", "prompt": "0", "completion": "0"})
         tasks = [asyncio.ensure_future(c) for c in (
             self._feed(), self._report(), *map(self._look_after, self.servers),
             *(self._work(server) for server in self.servers for _ in range(self.s["server_concurrency"])))]
@@ -139,6 +143,9 @@ class Job:
                 self.queue.put_nowait(item)
                 continue
             ids, n_prompt = self.asked.ids(row := part["rows"][k])
+            if out := inference.unread(self.s, ids, self.asked.limit):
+                self._keep(part, k, out)
+                continue
             call = asyncio.ensure_future(server.ask(self.asked.body(row, ids, server.name, server.plain)))
             server.calls.add(call)
             try:
@@ -168,8 +175,8 @@ class Job:
         if isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError):
             return 0                                   # of the server, not of the row
         if status in (400, 401, 403, 413, 422) or tries + 1 >= TRIES:
-            hint = {401: "; set XINSTRUCT_SERVER_KEY", 403: "; set XINSTRUCT_SERVER_KEY",
-                    400: "; is it longer than the server's --max-model-len?"}.get(status, "")
+            hint = {401: "; set XINSTRUCT_SERVER_KEY", 403: "; set XINSTRUCT_SERVER_KEY", 400: "; is it longer than the server's "
+                    f"--max-model-len? The model itself reads {self.asked.limit} tokens"}.get(status, "")
             raise InputError(f"row {row['id']}: no answer from {server.url} in {tries + 1} tries: {server.told(error)}{hint}; "
                              "all finished shards are kept, run again to go on") from None
         return 1
@@ -225,10 +232,11 @@ class Job:
 def main(s):
     """Run the settings' task over the input's rows: "generate", "rate", "likelihood", "rate_by_generation"."""
     begun = time.time()
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     model = inference.model_path(s["model"])
-    asked = Asked(s, AutoTokenizer.from_pretrained(model, trust_remote_code=False))
+    asked = Asked(s, AutoTokenizer.from_pretrained(model, trust_remote_code=False),
+                  context(AutoConfig.from_pretrained(model, trust_remote_code=False)))
     startup = time.time() - begun
     job = Job(s, asked, started(s, model))
     asyncio.run(job.run())

@@ -44,6 +44,11 @@ def rating_tokens(tokenizer):
     return [i[0] for i in ids]
 
 
+def context(config):
+    """Tokens that a model reads at most, as its configuration says; None where that says nothing."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
 def encode(rows, tokenizer, max_tokens):
     """Token ids and labels of the rows (-100 on the prompt). Returns (list of dicts, number dropped as too long)."""
     encoded = []
