@@ -114,6 +114,9 @@ def load_profile(name_or_path, **overrides):
         values["accelerate_config"] = str(Path(values["accelerate_config"]).expanduser().absolute())
     if isinstance(values.get("benchmarks"), list):
         values["benchmarks"] = [str(Path(str(path)).expanduser().absolute()) for path in values["benchmarks"]]
+    if isinstance(values.get("others"), list):                    # name=file
+        parts = [str(entry).partition("=") for entry in values["others"]]
+        values["others"] = [name + sign + (str(Path(file).expanduser().absolute()) if sign else "") for name, sign, file in parts]
     return checked(values, str(path) + (" with " + ", ".join(overrides) if overrides else ""))
 
 
