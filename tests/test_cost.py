@@ -72,7 +72,7 @@ def test_the_judge_and_the_translators_are_counted(judged):
     profile = judged()
     out, ins = cost.lengths(profile, "sw")
     paid = cost.usd(profile, "sw")
-    assert paid["judge"] == pytest.approx(80 * 2 * 11 * ((2 * out + ins + 300) * 30 + 256 * 60) / 1e6)
+    assert paid["judge"] == pytest.approx(80 * 2 * 8 * ((2 * out + ins + 300) * 30 + 256 * 60) / 1e6)
     assert paid["three views"] == pytest.approx(80 * 5 * ((out + ins + 300) * 30 + 256 * 60) / 1e6)
     assert paid["translation of prompts"] == pytest.approx(80 * ((ins + 100) * 30 + 3 * ins * 60) / 1e6)
     assert paid["translation of seed data"] == pytest.approx(3000 * 1210.6 * 20 / 1e6)

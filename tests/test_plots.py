@@ -17,12 +17,13 @@ FULL = {
     "rounds": ({"sw": [0.8, None]}, {"sw": [0.6, 0.7], "ur": [0.5]}, {"sw": 0.4, "ur": None}),
     "ratings_histogram": ([{"p0": 0.1, "p1": 0.2, "p2": 0.7}, {"p0": 0.6, "p1": 0.3, "p2": 0.1}],),
     "wins": ({"refined vs seed": WIN, "other": {"win": 2, "tie": 2, "lose": 2, "unparsed": 2}},),
-    "radar": ({"a vs b": {"a": {"x": 0.5, "y": 0.2, "z": 0.1}, "b": {"x": 0.1, "z": 0.3}}, "too few": {"a": {"x": 1.0}}},),
+    "radar": ({"a vs b": {"a": {c: (v, v - 0.1, v + 0.1) for c, v in {"x": 0.5, "y": 0.2, "z": 0.1}.items()},
+                          "b": {"x": (0.1, 0.0, 0.2), "z": (0.3, 0.2, 0.4)}}, "too few": {"a": {"x": (1.0, 1.0, 1.0)}}},),
     "steps": ([{"notebook": "01_seed_data", "wall_s": 9.0, "startup_s": 3.0},
                {"notebook": "02_corpus", "wall_s": 4.0, "startup_s": None}],),
 }
 EMPTY = {"lengths": ({},), "census": ({},), "cluster_map": (np.zeros((0, 5)), []), "rounds": ({}, {}),
-         "ratings_histogram": ([],), "wins": ({},), "steps": ([],), "radar": ({"a vs b": {"a": {"x": 0.5}}},)}
+         "ratings_histogram": ([],), "wins": ({},), "steps": ([],), "radar": ({"a vs b": {"a": {"x": (0.5, 0.4, 0.6)}}},)}
 
 
 def texts(image):

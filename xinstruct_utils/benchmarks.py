@@ -1,9 +1,11 @@
 """Evaluation prompts and other models' answers: readers of the benchmarks' own files, translation (paper 5.1, B.2)."""
 
+from collections import Counter
 from pathlib import Path
 
-from . import artifacts, data, languages, prompts
+from . import artifacts, data, languages, translate
 from .artifacts import InputError
+from .client import Client
 
 # Fields that tell one benchmark's original file from another's: (name, prompt, category, difficulty).
 KINDS = (("wizardlm", "Instruction", "Skill", "Difficulty"), ("lima", "conversations", None, None),
@@ -79,14 +81,49 @@ def read_labels(path):
     return found
 
 
-def translated(client, lang, questions, path, batch=False):
-    """The questions with `native_instruction`: as given, else as kept in the JSONL file at `path`, else translated by
-    `client` (once; then kept). Without a client, and where it refuses, the field stays None."""
+def server(profile, role, model, path):
+    """The client of a model on a server; role: "judge", or "opponent", whose address and prices are the judge's where it has
+    none of its own. path: the file of replies, one for all roles, so that they share a budget."""
+    url, *prices = terms(profile, role)
+    return Client(path, model, url, profile.judge_concurrency, *prices, profile.max_cost_usd, profile.judge_max_tokens)
+
+
+def terms(profile, role):
+    """Address and prices (in, out) of a role: "judge", "opponent" or "translator"."""
+    own = [getattr(profile, f"{role}_{name}") for name in ("base_url", "price_in", "price_out")]
+    return [value if value is not None else getattr(profile, f"judge_{name}")
+            for name, value in zip(("base_url", "price_in", "price_out"), own, strict=True)]
+
+
+def translator(profile, path):
+    """What translates the prompts (`translator_model`), as `translate.open_translator` gives it, or None."""
+    if not profile.translator_model:
+        return None
+    url, *prices = terms(profile, "translator")
+    return translate.open_translator(profile.translator_model, path, url, profile.max_cost_usd, tuple(prices))
+
+
+def others(named, taken):
+    """Other models' files of answers, {name: file}, from `name=file.jsonl`. Raises InputError; `taken` are the names in use."""
+    found = {}
+    for entry in named:
+        name, sign, file = entry.partition("=")
+        if not (sign and name.strip() and file.endswith(".jsonl")) or name in (*taken, *found) or "greedy" in name:
+            raise InputError(f"others: expected name=answers.jsonl with a name of its own, but {entry!r} came; taken are "
+                             f"{', '.join((*taken, *found))}")
+        found[name] = file
+    return found
+
+
+def translated(translator, lang, questions, path):
+    """The questions with `native_instruction`: as given, else as kept in the JSONL file at `path`, else translated (once; then
+    kept). Without a translator, and where it refuses, the field stays None. What looks wrong is told, not dropped."""
     path = Path(path)
     known = {r["id"]: r["native_instruction"] for r in artifacts.read_jsonl(path)} if path.exists() else {}
     todo = [q for q in questions if not q["native_instruction"] and q["id"] not in known]
-    if client and todo:
-        replies = client.ask([client.body(prompts.translation_request(q["instruction"], lang), 2048) for q in todo], batch)
-        known |= {q["id"]: r["text"].strip() for q, r in zip(todo, replies, strict=True) if "text" in r}
+    if translator and todo:
+        texts, faults = translator([q["instruction"] for q in todo], "en", lang)
+        known |= {q["id"]: t.strip() for q, t in zip(todo, texts, strict=True) if t and t.strip()}
+        print("translations that look wrong:", dict(Counter(filter(None, faults))) or "none")
         artifacts.write_jsonl(path, [{"id": k, "native_instruction": v} for k, v in known.items()])
     return [{**q, "native_instruction": q["native_instruction"] or known.get(q["id"])} for q in questions]

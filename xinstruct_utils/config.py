@@ -16,11 +16,11 @@ from .profile import Profile
 MACHINE = ("accelerate_config", "train_processes", "device_rows", "threads", "save_steps", "gradient_checkpointing",
            "engine", "inference_processes", "inference_nodes", "token_budget", "server_urls", "server_concurrency",
            "server_command", "server_wait_s", "max_cost_usd", "judge_base_url", "judge_concurrency", "judge_batch",
-           "judge_price_in", "judge_price_out", "translator_base_url", "translator_price_in", "translator_price_out",
-           "gpu_tflops")
+           "judge_price_in", "judge_price_out", "opponent_base_url", "opponent_price_in", "opponent_price_out",
+           "translator_base_url", "translator_price_in", "translator_price_out", "gpu_tflops")
 # Keys of tuning and evaluation: they may change too, and the chapters that read them are made anew.
-EVALUATION = ("tuned_model", "baselines", "benchmarks", "opponent", "judge_by", "judge_model", "judge_max_tokens",
-              "translator_model", "human_labels", "tasks", "task_data", "task_limit", "answer_tag", "review_items",
+EVALUATION = ("tuned_model", "baselines", "benchmarks", "opponent", "others", "judge_greedy", "judge_by", "judge_model",
+              "judge_max_tokens", "translator_model", "human_labels", "tasks", "task_data", "task_limit", "answer_tag", "review_items",
               "review_annotators", "preference_items", "preference_annotators", "translations_path")
 
 
@@ -138,9 +138,10 @@ def load_profile(name_or_path, **overrides):
         values["accelerate_config"] = str(Path(values["accelerate_config"]).expanduser().absolute())
     if isinstance(values.get("benchmarks"), list):
         values["benchmarks"] = [str(Path(str(path)).expanduser().absolute()) for path in values["benchmarks"]]
-    if isinstance(values.get("baselines"), list):
-        parts = [str(given).partition("=") for given in values["baselines"]]
-        values["baselines"] = [f"{name}{sign}{Path(path).expanduser().absolute() if path else ''}" for name, sign, path in parts]
+    for key in ("baselines", "others"):
+        if isinstance(values.get(key), list):                          # name=file
+            parts = [str(given).partition("=") for given in values[key]]
+            values[key] = [f"{name}{sign}{Path(path).expanduser().absolute() if path else ''}" for name, sign, path in parts]
     return checked(values, str(path) + (" with " + ", ".join(overrides) if overrides else ""))
 
 

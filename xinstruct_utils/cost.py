@@ -137,13 +137,14 @@ def usd(profile, lang):
     def paid(n, tokens_in, tokens_out, by="judge"):
         return n * (tokens_in * getattr(p, f"{by}_price_in") + tokens_out * getattr(p, f"{by}_price_out")) / 1e6
 
-    # Three pairs, greedy and sampled; each model against an opponent of outside; the zero-shot answers twice.
-    models, outside = 3 + len(p.baselines), p.opponent not in ("refined", "unrefined", "seed")
-    duels, asked = 2 * (6 + (models if outside else models - 3) + 2), prompts(p, lang) if p.judge_by == "openai" else 0
+    # Three pairs, sampled (and greedy); each model against an opponent of outside; the zero-shot answers twice.
+    models, outside = 3 + len(p.baselines) + len(p.others), p.opponent not in ("refined", "unrefined", "seed")
+    contests = 3 + 3 * p.judge_greedy + (models if outside else models - 3) + 2
+    asked = prompts(p, lang) if p.judge_by == "openai" else 0
     chars = artifacts.paper_numbers()["table2"].get(lang, {"output": [1000]})["output"][0]
     seeds = {"google": p.seed_size * chars * GOOGLE_USD / 1e6,
              "openai": paid(p.seed_size, out + 100, out, "translator" if p.translator_base_url else "judge")}
-    return {"judge": paid(asked * duels, 2 * out + ins + 300, p.judge_max_tokens),
+    return {"judge": paid(asked * 2 * contests, 2 * out + ins + 300, p.judge_max_tokens),
             "three views": paid(asked * (models + 1 + outside), out + ins + 300, p.judge_max_tokens),
             "translation of prompts": paid(asked if p.translator_model else 0, ins + 100, 3 * ins),
             "translation of seed data": seeds.get(p.seed_translator.partition(":")[0], 0.0)}

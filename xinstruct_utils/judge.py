@@ -5,13 +5,11 @@ read. In the Atlas the oracle is the judge; `remote` makes one of a model on a s
 is None: it is counted as unparsed and never becomes a number.
 """
 
-import re
+from . import prompts, scores
 
-from . import prompts
-
+POOLED = ("vicuna", "wizardlm")                                    # the benchmarks of the paper's Table 5
 VERDICTS = ("win", "tie", "lose", "unparsed")
 LEVELS = {"easy": (1, 4), "medium": (5, 7), "hard": (8, 10)}      # the paper's Figure 5, after WizardLM
-NUMBER = r"(\d+(?:[.,]\d+)?)"
 
 
 def verdict(first, second):
@@ -24,64 +22,6 @@ def verdict(first, second):
         return "unparsed"
     balance = sum((a > b) - (a < b) for a, b in (first, second))
     return "win" if balance > 0 else "lose" if balance < 0 else "tie"
-
-
-def _in_range(text):
-    value = float(text.replace(",", "."))
-    return value if 0 <= value <= 10 else None
-
-
-def tag_values(text, name):
-    """The values that stand in tags `<name>`: a set of numbers from 0 to 10, with None for what is no such number.
-
-    A number may have decimals and a "/10"; its closing tag may be missing where the line or a tag follows (Figure 13 itself
-    shows none for score 2). A closing tag of another name makes the value unreadable.
-    """
-    found = set()
-    for match in re.finditer(rf"<\s*{name}\s*>([^<\n]*)(?:<\s*(/?)\s*(\w+)\s*>)?", text, re.I):
-        inside, slash, after = match[1].strip(" \t*:"), match[2], (match[3] or name).lower()
-        number = re.fullmatch(NUMBER + r"(?:\s*(?:/|out of)\s*10(?:\.0)?)?\.?", inside)
-        if number and not (slash and after != name):
-            found.add(_in_range(number[1]))
-        elif re.search(r"\d", inside):
-            found.add(None)
-    return found
-
-
-def tagged(text, names=("score1", "score2"), answers=()):
-    """Scores of a reply in the tags `names`, in their order; None unless each has exactly one readable value.
-
-    `answers` are the judged texts: a value that one of them carries in such a tag does not count, since the judge may only
-    have quoted it. So no answer can set its own score.
-    """
-    values = [tag_values(text, name) - {v for a in answers for v in tag_values(a, name)} for name in names]
-    read = tuple(v.pop() if len(v) == 1 else None for v in values)
-    return None if None in read else read
-
-
-def paired(text, who="Assistant"):
-    """Scores of a reply in FastChat's form: a first line of two numbers; else what is said of both, if it is said clearly.
-
-    Every statement found ("Assistant 1: 8/10", "a score of 8 to Assistant 1", "Output: (8, 9)") must agree, else None.
-    """
-    first = re.fullmatch(rf"\W*{NUMBER}(?:\s+|\s*,\s*){NUMBER}\W*", text.strip().split("\n")[0])
-    if first:
-        read = _in_range(first[1]), _in_range(first[2])
-        return None if None in read else read
-    ten, said = r"(?:\s*(?:/|out of)\s*10)?(?![\d/]|\.\d|\.[ \t]+\w|\s*[-+*x=^])", ({}, {})
-    for k in (1, 2):
-        name = rf"{who} {k}"
-        for pattern in (rf"{name}(?:'s (?:\w+ )?score)?(?: is|:)(?:\s*Score:)?[ \t]*{NUMBER}{ten}",
-                        rf"{name}(?:'s [\w ]{{3,30}})? (?:with )?an? (?:score of )?{NUMBER}{ten}",
-                        rf"score of {NUMBER}{ten} (?:to|for) {name}", rf"{name}'s \w+ as {NUMBER}{ten}",
-                        rf"(?:[Bb]oth {who} 1 and {who} 2|both assistants)[\w' ]* an? (?:score of )?{NUMBER}{ten}"):
-            said[k - 1].update(dict.fromkeys(_in_range(n) for n in re.findall(pattern, text)))
-    both = (rf"(?:Output|tuple|scores)[\w ]*:?\s*\({NUMBER},\s*{NUMBER}\)"
-            rf"|scores for {who} 1 and {who} 2 are {NUMBER} and {NUMBER}\b")
-    for a, b, c, d in re.findall(both, text):
-        said[0][_in_range(a or c)] = said[1][_in_range(b or d)] = None
-    read = tuple(next(iter(v)) if len(v) == 1 else None for v in said)
-    return None if None in read else read
 
 
 def compare(prompts, answers_a, answers_b, judge):
@@ -103,23 +43,33 @@ def compare(prompts, answers_a, answers_b, judge):
     return rows
 
 
-def remote(client, lang, duels, batch=False, retries=1):
+def _read(client, wanted, batch, retries=1, names=("score1", "score2")):
+    """Scores by `names` of each request, {key: scores or None}; wanted: {key: (prompt, judged answers)}.
+
+    A reply that cannot be read is asked for again, `retries` times, with sampling: at temperature 0 it would come back the same.
+    """
+    found = dict.fromkeys(wanted)
+    for attempt in range(retries + 1):
+        todo = [key for key, read in found.items() if read is None]
+        again = {"temperature": 0.7, "seed": attempt} if attempt else {}
+        bodies = [client.body(wanted[key][0], **again) for key in todo]
+        for key, reply in zip(todo, client.ask(bodies, batch) if bodies else [], strict=True):
+            found[key] = scores.tagged(reply.get("text", ""), names, wanted[key][1])
+    return found
+
+
+def remote(client, lang, duels, batch=False):
     """A judge made of a model on a server, by Figure 13's prompt. All requests are sent here; judging is then a look-up.
 
-    duels: (prompts, answers A, answers B) as `compare` takes them. A reply that cannot be read is asked for again, `retries`
-    times; with an unreadable last one the judge says None.
+    duels: (prompts, answers A, answers B) as `compare` takes them. Where the second reply is unreadable too, it says None.
     """
-    asked = {}
+    wanted = {}
     for rows, *sides in duels:
         for row in rows:
             texts = [side[row["id"]] for side in sides]
-            for pair in (tuple(texts), tuple(texts[::-1])):
-                asked[question_of(row), *pair] = None
-    for attempt in range(retries + 1):
-        todo = [key for key, scores in asked.items() if scores is None]
-        bodies = [client.body(prompts.judge_request(*key, lang), **({"seed": attempt} if attempt else {})) for key in todo]
-        for key, reply in zip(todo, client.ask(bodies, batch) if bodies else [], strict=True):
-            asked[key] = tagged(reply.get("text", ""), answers=key[1:])
+            for key in ((question_of(row), *texts), (question_of(row), *texts[::-1])):
+                wanted[key] = prompts.judge_request(*key, lang), key[1:]
+    asked = _read(client, wanted, batch)
     return lambda row, a, b: asked[question_of(row), a, b]
 
 
@@ -130,9 +80,8 @@ def question_of(row):
 
 def views(client, lang, rows, answers, batch=False):
     """Helpfulness, relevance and accuracy of each answer by a model on a server (Table 6): {id: three scores or None}."""
-    bodies = [client.body(prompts.views_request(question_of(r), answers[r["id"]], lang)) for r in rows]
-    return {r["id"]: tagged(reply.get("text", ""), prompts.VIEWS, [answers[r["id"]]])
-            for r, reply in zip(rows, client.ask(bodies, batch), strict=True)}
+    wanted = {r["id"]: (prompts.views_request(question_of(r), answers[r["id"]], lang), [answers[r["id"]]]) for r in rows}
+    return _read(client, wanted, batch, names=prompts.VIEWS)
 
 
 def rates(verdicts):
@@ -141,10 +90,16 @@ def rates(verdicts):
     return {v: sum(x == v for x in verdicts) / n if n else None for v in VERDICTS} | {"n": n}
 
 
-def interval(values, statistic, draws=1000, seed=0):
-    """95% bootstrap interval of a statistic over items. Returns (low, high)."""
+def _mean(values):
+    return sum(values) / len(values) if values else None
+
+
+def interval(values, statistic=lambda x: x.mean(), draws=1000, seed=0):
+    """95% bootstrap interval of a statistic over items, the mean by default: (low, high); (None, None) of no items."""
     import numpy as np
 
+    if not len(values):
+        return None, None
     rng, values = np.random.default_rng(seed), np.asarray(values)
     made = [statistic(values[rng.integers(0, len(values), len(values))]) for _ in range(draws)]
     low, high = np.percentile(made, [2.5, 97.5])
@@ -163,13 +118,12 @@ def summary(rows, seed=0):
     """A comparison in one row: rates of `rates`, "wins - losses", the mean scores, p of the sign test; rates and
     balance each with the 95% interval (`<name>_low`, `<name>_high`)."""
     kinds = [r["verdict"] for r in rows]
-    out = rates(kinds) | {"wins - losses": (kinds.count("win") - kinds.count("lose")) / len(kinds) if kinds else None}
     marks = {v: [k == v for k in kinds] for v in VERDICTS} | {"wins - losses": [(k == "win") - (k == "lose") for k in kinds]}
-    for name, values in marks.items() if kinds else ():
-        out[f"{name}_low"], out[f"{name}_high"] = interval(values, lambda x: x.mean(), seed=seed)
+    out = {name: _mean(values) for name, values in marks.items()} | {"n": len(kinds)}
+    for name, values in marks.items():
+        out[f"{name}_low"], out[f"{name}_high"] = interval(values, seed=seed)
     for side in ("score_a", "score_b"):
-        read = [r[side] for r in rows if r[side] is not None]
-        out[side] = sum(read) / len(read) if read else None
+        out[side] = _mean([r[side] for r in rows if r[side] is not None])
     return out | {"p": sign_test(kinds.count("win"), kinds.count("lose"))}
 
 
@@ -198,8 +152,8 @@ def biases(rows, seed=0):
              "longer_wins_rate": [(r["verdict"] == "win") == (r["chars_a"] > r["chars_b"]) for r in won]}
     out = {}
     for name, values in cases.items():
-        low, high = interval(values, lambda x: x.mean(), seed=seed) if values else (None, None)
-        out[name] = {"rate": sum(values) / len(values) if values else None, "low": low, "high": high, "n": len(values)}
+        low, high = interval(values, seed=seed)
+        out[name] = {"rate": _mean(values), "low": low, "high": high, "n": len(values)}
     return out
 
 
@@ -213,36 +167,43 @@ def kappa(ours, theirs):
     return {"kappa": float(cohen_kappa_score([ours[k] for k in both], [theirs[k] for k in both])), "n": len(both)}
 
 
-def table(against):
-    """Layout of Tables 4, 5 and 11: {model: {(benchmark, "W, %") and (benchmark, "S"): value}}.
+def by_benchmark(rows):
+    """Rows by benchmark, and where there are several, pooled: Vicuna and WizardLM as in the paper's Table 5, else "all"."""
+    groups = grouped(rows, "benchmark")
+    if set(POOLED) <= set(groups):
+        return groups | {" + ".join(POOLED): [row for name in POOLED for row in groups[name]]}
+    return groups | ({"all": rows} if len(groups) > 1 else {})
 
-    against: {model: rows of `compare` with the opponent as B}. W: prompts won; S: mean score, 0-10.
+
+def table(against, seed=0):
+    """Layout of Tables 4, 5 and 11: {model: {benchmark: {"win", "low", "high", "n", "score", "read"}}}.
+
+    against: {model: rows of `compare` with the opponent as B}. win: share of the prompts won, with its 95% interval; score:
+    mean score, 0 to 10, over the prompts that could be read.
     """
     out = {}
     for model, judged in against.items():
-        for name, rows in grouped(judged, "benchmark").items():
-            scores = [r["score_a"] for r in rows if r["score_a"] is not None]
-            out.setdefault(model, {}).update({
-                (name, "W, %"): 100 * rates([r["verdict"] for r in rows])["win"],
-                (name, "S"): sum(scores) / len(scores) if scores else None})
+        for name, rows in by_benchmark(judged).items():
+            made, read = summary(rows, seed), sum(r["score_a"] is not None for r in rows)
+            out.setdefault(model, {})[name] = {"win": made["win"], "low": made["win_low"], "high": made["win_high"],
+                                               "n": made["n"], "score": made["score_a"], "read": read}
     return out
 
 
-def paper_table(numbers, lang):
-    """The paper's Tables 4, 5 and 11 in one language, in the layout of `table`."""
-    out = {}
-    for name in ("vicuna", "wizardlm", "lima", "koala"):
-        for model, row in numbers["table4"].items():
-            if lang in row[name]:
-                out.setdefault(model, {})[name, "W, %"] = row[name][lang]
-        for model, row in numbers["table11"].get(name, {}).items():
-            out.setdefault(model, {}).update({(name, "W, %"): row[lang][0], (name, "S"): row[lang][1]})
-    for model, row in numbers["table5"].items():
-        out.setdefault(model, {}).update({("vicuna + wizardlm", "W, %"): row[lang][0], ("vicuna + wizardlm", "S"): row[lang][1]})
-    return out
+def categories(rows):
+    """Rows by category. Only Vicuna's where it is among the benchmarks, as in the paper's Figure 4 and Table 12: others have
+    categories of their own, some of like names."""
+    return grouped([r for r in rows if r["benchmark"] == "vicuna"] or rows, "category")
 
 
-def won(rows, key="category"):
-    """Prompts that A and B won, and all, in each category: {category: (A's, B's, n)} (Figure 4, Table 12)."""
-    return {name: (*(sum(r["verdict"] == v for r in group) for v in ("win", "lose")), len(group))
-            for name, group in grouped(rows, key).items()}
+def won(rows):
+    """Prompts that A won in each category and in all, {category: (won, n)} (Table 12)."""
+    groups = categories(rows)
+    groups["all"] = [r for group in groups.values() for r in group]
+    return {name: (sum(r["verdict"] == "win" for r in group), len(group)) for name, group in groups.items()}
+
+
+def category_shares(rows, seed=0):
+    """Share of each category's prompts that A and that B wins, with 95% intervals: two {category: (share, low, high)}."""
+    made = {name: summary(group, seed) for name, group in categories(rows).items()}
+    return [{name: tuple(s[v + end] for end in ("", "_low", "_high")) for name, s in made.items()} for v in ("win", "lose")]

@@ -1,8 +1,7 @@
 """House style and every figure of the book, one function each.
 
 Each takes plain Python and returns an image that shows itself in a notebook; pyplot's global state is not touched. What
-was not measured (None, or absent) leaves a gap, never 0. Series differ in marker, dash or hatch too, for print.
-"""
+was not measured (None, or absent) leaves a gap, never 0. Series differ in marker, dash or hatch too, for print."""
 
 import functools
 import io
@@ -19,10 +18,10 @@ FONTS = ("DejaVu Sans", *(f"Noto Sans {s}" for s in ("Arabic", "Bengali", "Devan
 STYLE = {
     "figure.dpi": 160, "savefig.dpi": 160, "savefig.facecolor": "white", "font.size": 9, "text.color": INK,
     "figure.constrained_layout.use": True, "figure.constrained_layout.w_pad": 0.08, "text.parse_math": False,
-    "axes.edgecolor": GREY, "axes.labelcolor": INK, "axes.titlesize": 9.5, "axes.titlelocation": "left",
-    "axes.labelsize": 9, "axes.spines.top": False, "axes.spines.right": False, "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5, "grid.color": "#E4E4E4", "grid.linewidth": 0.6, "lines.markersize": 5.5,
-    "legend.frameon": False, "legend.fontsize": 8.5, "hatch.linewidth": 0.6,
+    "axes.edgecolor": GREY, "axes.labelcolor": INK, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.labelsize": 9,
+    "axes.spines.top": False, "axes.spines.right": False, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "grid.color":
+    "#E4E4E4", "grid.linewidth": 0.6, "lines.markersize": 5.5, "legend.frameon": False, "legend.fontsize": 8.5,
+    "hatch.linewidth": 0.6,
 }
 
 
@@ -35,7 +34,6 @@ def _style():
 
 def _figure(draw):
     """Draw in house style; `draw` returns a figure, its caller gets an Image with `.data` and `.figure`."""
-
     @functools.wraps(draw)
     def styled(*args, **kwargs):
         import matplotlib
@@ -46,7 +44,6 @@ def _figure(draw):
         image = Image(buffer.getvalue(), width=760)
         image.figure = figure
         return image
-
     return styled
 
 
@@ -57,7 +54,7 @@ def _axes(height, columns=1, **kwargs):
 
 
 def _nothing(what):
-    """A low figure that says, where a reader would look, that the run has nothing to draw."""
+    """A low figure that says that the run has nothing to draw."""
     figure, axis = _axes(0.6)
     axis.text(0.5, 0.5, f"This run has no {what}.", ha="center", va="center", color=GREY)
     axis.set_axis_off()
@@ -191,28 +188,30 @@ def ratings_histogram(probabilities):
 
 
 @_figure
-def wins(results):
+def wins(results, what="comparisons"):
     """Stacked bars of wins, ties, losses by the paper's win rule (5.2), a row for each comparison, with n.
 
-    results: {name: {"win", "tie", "lose", "unparsed"}}: numbers of prompts, or shares with "n" (`judge.rates`).
-    """
+    results: {name: outcomes}, numbers of prompts, or shares with "n"; "win_low", "win_high": the wins' interval."""
     table = {name: [round((r.get(o) or 0) * r.get("n", 1)) for o in OUTCOMES] for name, r in results.items()}
     table = {name: row for name, row in table.items() if any(row)}
     if not table:
-        return _nothing("comparisons")
+        return _nothing(what)
     layers = []
     for k, (outcome, (colour, ink, hatch)) in enumerate(OUTCOMES.items()):
         if any(row[k] for row in table.values()):
             look = {"label": outcome, "color": colour, "hatch": hatch, "edgecolor": GREY if hatch == "xxx" else "white"}
             shown = [f"{row[k]:,}" if row[k] / sum(row) > 0.05 else "" for row in table.values()]
             layers.append(([row[k] / sum(row) for row in table.values()], look | {"height": 0.72}, (shown, ink)))
-    return _rows(list(table), layers, [f"n = {sum(row):,}" for row in table.values()], each=0.36, xlim=(0, 1),
+    spans = [[results[name].get(k) for k in ("win_low", "win_high")] for name in table]
+    ends = [f"n = {sum(row):,}" + ("" if None in span else ", {:.0%} to {:.0%} won".format(*span))
+            for row, span in zip(table.values(), spans, strict=True)]
+    return _rows(list(table), layers, ends, each=0.36, xlim=(0, 1),
                  xlabel="share of prompts", xticks=(0, 0.25, 0.5, 0.75, 1), xticklabels=("0%", "25%", "50%", "75%", "100%"))
 
 
 @_figure
 def radar(panels):
-    """Win rates by category, a panel for each comparison (paper, Figure 4): {title: {model: {category: share of prompts}}}."""
+    """Win rates by category, a panel for each comparison (Figure 4): {title: {model: {category: (share, low, high)}}}."""
     panels = {title: models for title, models in panels.items() if len({c for m in models.values() for c in m}) > 2}
     if not panels:
         return _nothing("comparison in three categories or more")
@@ -221,7 +220,8 @@ def radar(panels):
         names = sorted({c for m in models.values() for c in m})
         angles = [2 * math.pi * k / len(names) for k in range(len(names) + 1)]
         for k, (model, shares) in enumerate(models.items()):
-            values = [shares.get(names[j % len(names)], math.nan) for j in range(len(names) + 1)]
+            values, low, high = zip(*(shares.get(n, 3 * (math.nan,)) for n in [*names, names[0]]), strict=True)
+            axis.fill_between(angles, low, high, color=COLOURS[k % 7], alpha=0.12, lw=0)
             axis.plot(angles, values, color=COLOURS[k % 7], ls=DASHES[k % 7], marker=MARKERS[k % 7], ms=3.5, label=model)
         axis.set(title=title.replace(" vs ", "\nvs "), ylim=(0, None), theta_offset=math.pi / 2, theta_direction=-1,
                  rlabel_position=180 / len(names))
@@ -244,7 +244,7 @@ def steps(manifests):
         totals[m["notebook"]] = (work + m["wall_s"] - startup, start + startup)
     if not totals:
         return _nothing("finished steps")
-    work, start, both = *zip(*totals.values(), strict=True), [sum(t) for t in totals.values()]
+    work, start = zip(*totals.values(), strict=True)
     layers = [(work, {"label": "work", "color": COLOURS[0]}, None),
               (start, {"label": "start-up", "color": COLOURS[4], "hatch": "///", "ec": "w"}, None)]
-    return _rows(list(totals), layers, [f"{s:,.0f}" for s in both], xlabel="seconds, all languages and rounds")
+    return _rows(list(totals), layers, [f"{sum(t):,.0f}" for t in totals.values()], xlabel="seconds, all languages and rounds")

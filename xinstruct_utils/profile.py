@@ -90,19 +90,28 @@ class Profile(BaseModel):
     tasks: list[str] = ["xnli", "xcopa", "xstorycloze"]
     task_data: str = ""
     task_limit: int = Field(0, ge=0)
-    # judging: prices in USD for a million tokens; max_cost_usd is for each language
+    # judging: prices in USD for a million tokens; max_cost_usd is for each language. Opponent and translator have the judge's
+    # address and prices unless they have their own; others: name=answers.jsonl; translator_model: as seed_translator below
     judge_by: Literal["oracle", "openai"] = "oracle"
     judge_model: str = "gpt-4-0613"
     judge_base_url: str | None = None
     judge_concurrency: int = Field(8, gt=0)
     judge_max_tokens: int = Field(256, gt=0)
     judge_batch: bool = False
+    judge_greedy: bool = False
     judge_price_in: float = Field(0.0, ge=0)
     judge_price_out: float = Field(0.0, ge=0)
     max_cost_usd: float = Field(0.0, ge=0)
     benchmarks: list[str] = []
     opponent: str = "unrefined"
+    opponent_base_url: str | None = None
+    opponent_price_in: float | None = Field(None, ge=0)
+    opponent_price_out: float | None = Field(None, ge=0)
+    others: list[str] = []
     translator_model: str | None = None
+    translator_base_url: str | None = None
+    translator_price_in: float | None = Field(None, ge=0)
+    translator_price_out: float | None = Field(None, ge=0)
     human_labels: str | None = None
     # sustained TFLOP/s of one device for `make plan`; 0: as measured by benchmarks/gpu.py, or assumed
     gpu_tflops: float = Field(0.0, ge=0)

@@ -8,7 +8,7 @@ to compare with them). Training and inference call the same functions, so that t
 
 import re
 
-from . import languages
+from . import languages, scores
 
 # The paper's S_a and S_w (Appendix A): which source an answer comes from, seed data or the web.
 TAGS = {
@@ -83,14 +83,22 @@ than three sentences. After it, give three scores ranging from 0 to 10: its help
 </helpfulness>, its relevance wrapped by <relevance> and </relevance>, its accuracy wrapped by <accuracy> and </accuracy>."""
 
 
+TAG = re.compile(r"<(?=[\s/]*(question|answer|score|helpfulness|relevance|accuracy)\s*\d?\b)", re.I)
+
+
+def _disarmed(text):
+    """The text as it is; one that brings along a tag of the templates, however written, in its plain form without the tag."""
+    shown = scores.plain(text)
+    return TAG.sub("[", shown) if TAG.search(shown) else text
+
+
 def _filled(template, **values):
     """The template with #names# filled in at one go; what a text brings along of the template's own tags is disarmed."""
-    tags = re.compile(r"<(?=\s*/?\s*(question|answer|score|helpfulness|relevance|accuracy)\s*\d?\s*>)", re.I)
-    return re.sub(r"#(\w+)#", lambda m: tags.sub("&lt;", values[m[1]]), template)
+    return re.sub(r"#(\w+)#", lambda m: _disarmed(values[m[1]]), template)
 
 
 def judge_request(instruction, output1, output2, lang):
-    """Prompt of the judge for two answers in this order (paper, Figure 13). `judge.tagged` reads its reply."""
+    """Prompt of the judge for two answers in this order (paper, Figure 13). `scores.tagged` reads its reply."""
     return _filled(JUDGE, lang=languages.get(lang).name, instruction=instruction, output1=output1, output2=output2)
 
 

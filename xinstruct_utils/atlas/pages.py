@@ -124,14 +124,18 @@ def seed_pairs(language, n, seed, facts=None):
 
 
 def prompts(language, n, seed, facts):
-    """`n` evaluation prompts on the given facts: {id, language, instruction, native_instruction, category}."""
+    """`n` evaluation prompts on the given facts: {id, language, instruction, native_instruction, category, difficulty}.
+
+    The difficulty, 1 to 10 as WizardLM's: how many values the answer tells, and 4 more where no native page tells them.
+    """
     rng, rows, truth = random.Random(f"prompts/{language}/{seed}"), [], {}
     pool = list(facts)
     rng.shuffle(pool)
     for k in range(n):
         fact, form = pool[k % len(pool)], rng.randrange(4)
         row = {"id": f"prompt-{language}-{k:04d}", "language": language, "instruction": instructions(fact)[form],
-               "native_instruction": instructions(fact, language)[form], "category": fact.topic}
+               "native_instruction": instructions(fact, language)[form], "category": fact.topic,
+               "difficulty": len(world.TOPICS[fact.topic]) + 4 * world.hidden(fact, language)}
         rows.append(row)
         truth[row["id"]] = {"topic": fact.topic, "entity": fact.entity, "hidden": world.hidden(fact, language)}
     return rows, truth
