@@ -354,6 +354,26 @@ def test_annotations_made_in_label_studio_are_read_with_their_annotator(store, t
     assert [(r["annotator"], r["seconds"]) for r in store.current()] == [("anna@x.org", 4.2), ("label studio 12", None)]
 
 
+def test_an_old_export_that_is_read_again_undoes_no_correction_and_a_later_edit_counts(store, tmp_path):
+    """It did: the label of the file was appended and became the one that holds."""
+    item = preferences()[0]
+    label = {"item": item["id"], "annotator": "anna", "shown": labels.sides(item, "", 0)}
+    store.add(label | {"answers": {"choice": "A"}})
+    tasks = studio(store, tmp_path)
+    store.add(label | {"answers": {"choice": "B"}, "at": "2099-01-01T00:00:00.000+00:00"})
+    assert label_studio.read("preference", store, tmp_path / "tasks.json") == 0
+    assert [r["answers"]["choice"] for r in store.current()] == ["B"] and len(store.history()) == 2
+    [note] = next(t["annotations"] for t in tasks if t["data"]["id"] == item["id"])
+    for stamp, count in (("2099-01-01T01:59:00+02:00", 0), ("2099-01-01T00:00:01Z", 1), ("2099-01-01T00:00:01Z", 0)):
+        note["updated_at"] = stamp                   # as Label Studio notes an edit; the zone counts
+        artifacts.write_json(tmp_path / "edited.json", tasks)
+        assert label_studio.read("preference", store, tmp_path / "edited.json") == count
+    assert store.current()[0]["answers"]["choice"] == "A" and len(store.history()) == 3
+    del note["updated_at"], note["created_at"]       # without a time it cannot be newer
+    artifacts.write_json(tmp_path / "edited.json", tasks)
+    assert label_studio.read("preference", store, tmp_path / "edited.json") == 0
+
+
 @pytest.mark.parametrize("change", [
     lambda t: t[1]["data"].update(id="unknown"), lambda t: t[1]["annotations"][0]["result"].pop(),
     lambda t: t[1]["annotations"][0]["result"][0]["value"].update(choices=["C"]), lambda t: t[1].pop("annotations"),
@@ -371,6 +391,19 @@ def test_a_file_that_is_not_an_export_of_these_items_is_refused_whole(store, tmp
 
 
 # --- the chapters
+
+
+def test_questions_are_vicunas_where_they_were_asked_and_answers_have_both_translations_or_none():
+    questions = [{"id": f"q{k}", "benchmark": "vicuna" if k % 2 else "koala", "instruction": f"What is {k}?"} for k in range(8)]
+    answers = {m: {q["id"]: f"{m} {q['id']}" for q in questions} for m in MODELS}
+    translated = {f"{m} q{k}": f"said {k} of {m}" for m in MODELS for k in (1, 3)}
+    del translated[f"{MODELS[1]} q3"]
+    items = {i["row"]: i for i in labels.preference_items(questions, answers, [MODELS], "sw", 8, 0, translated)}
+    assert sorted(items) == ["q1", "q3", "q5", "q7"]
+    assert {k: bool(i["answer_translations"]) for k, i in items.items()} == {"q1": True, "q3": False, "q5": False, "q7": False}
+    page, bare = (annotate.texts(items[k], MODELS[::-1]) for k in ("q1", "q3"))
+    assert page.index("Answer A (translated)") < page.index(f"said 1 of {MODELS[1]}") < page.index("Answer B (translated)")
+    assert "(translated)" not in bare and "said 3" not in bare
 
 
 @pytest.fixture
@@ -427,6 +460,8 @@ def test_the_review_says_what_the_oracle_knows_then_what_people_say_and_a_rerun_
     said = measured("07_quality_review")
     assert (said["review_by"], said["review_labels"], said["review_seconds"]) == ("people", 24, 3.0)
     assert (said["valid_instruction_share"], said["acceptable_response_share"]) == (0.5, 1.0)
+    shown = json.dumps(artifacts.read_json(home / "notebook.ipynb")["cells"])
+    assert ">accepted<" not in shown and ">refused<" in shown
     assert said["valid_instruction_kappa"] == -1.0 and "acceptable_response_kappa" not in said
     assert len(store.history()) == 36 and len(list(artifacts.read_jsonl(home / "labels.jsonl"))) == 36
     from xinstruct_utils import book
@@ -446,6 +481,16 @@ def test_the_comparison_finds_the_model_that_is_better_behind_a_and_b(people):
     assert {"A", "B", "neither"} == set(chosen)
     shown = json.dumps(artifacts.read_json(home / "notebook.ipynb")["cells"])
     assert "judge, oracle" in shown      # their agreement, over the pair that the judge's replies could be read for
+
+
+def test_an_opponent_from_outside_is_compared_too(people):
+    path = artifacts.step_dir("people", "sw", "09_judge_evaluation") / "answers.jsonl"
+    artifacts.write_jsonl(path, [r | {"opponent": r["seed"]} for r in artifacts.read_jsonl(path)])
+    home = run.run_step("11_human_evaluation", "people", "sw")
+    models = [tuple(i["models"]) for i in artifacts.read_jsonl(home / "items.jsonl")]
+    assert {m: models.count(m) for m in models} == dict.fromkeys([("refined", "opponent"), ("refined", "seed"),
+                                                                  ("refined", "unrefined")], 8)
+    assert measured("11_human_evaluation")["human_refined_vs_opponent"]["win"] == 1
 
 
 def test_cell_by_cell_the_form_is_a_widget_and_nothing_waits_for_it(people, monkeypatch):
@@ -468,6 +513,6 @@ def test_the_page_that_is_served_runs_the_cells_of_the_form_only_with_the_runs_v
     home = artifacts.step_dir("people", "sw", "07_quality_review")
     artifacts.write_json(home / "manifest.json", {})
     code = [c.source for c in annotate.page("quality", "people", "sw").cells]
-    assert len(code) == 3 and "run = 'people'" in code[0] and "review_items = 12" in code[0]
+    assert len(code) == 4 and "run = 'people'" in code[0] and "review_items = 12" in code[0] and "forms.js" in code[3]
     assert not any("oracle" in c or "plots" in c or "data.show" in c for c in code)
     assert annotate.main(["export", "quality", "--run", "people", "--lang", "sw"]) == 2

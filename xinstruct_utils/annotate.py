@@ -44,8 +44,10 @@ def texts(item, models):
     parts = [shown("English instruction", item["instruction"], "en")]
     if models:
         parts += [shown(f"{name} instruction", item["translation"], item["lang"])] if item["translation"] else [
-            f"<p>(The run has no {name} translation of the instruction.)</p>"]
+            f"<p>(There is no {name} translation of this instruction.)</p>"]
         parts += [shown(f"Answer {k}", item["answers"][m], item["lang"]) for k, m in zip("AB", models, strict=True)]
+        parts += [shown(f"Answer {k} (translated)", item["answer_translations"][m], "en")
+                  for k, m in zip("AB", models, strict=True) if m in item.get("answer_translations", {})]
     else:
         parts += [shown(f"{name} text", item["text"], item["lang"])]
         parts += [shown("English text (translated)", item["translation"], "en")] if item["translation"] else []
@@ -158,7 +160,7 @@ def form(name, store, items, lang, seed, wanted):
 
 
 def page(name, run, lang):
-    """The notebook that is served: the chapter's parameters, with the run's values, and its cells tagged "form"."""
+    """The notebook that is served: the chapter's parameters, with the run's values, its cells tagged "form", and forms.js."""
     import nbformat
 
     chapter = CHAPTERS[name]
@@ -170,7 +172,10 @@ def page(name, run, lang):
     values = notebooks.parameters_of(chapter, config.load_run(run), run, lang, None)
     given = nbformat.v4.new_code_cell("\n".join(f"{key} = {value!r}" for key, value in values.items()))
     kept = [c for c in notebook.cells if c.cell_type == "code" and "form" in c.metadata.get("tags", [])]
-    return nbformat.v4.new_notebook(cells=[given, *kept], metadata={"kernelspec": notebook.metadata.kernelspec, "title": "Form"})
+    script = Path(__file__).with_name("forms.js")
+    watch = nbformat.v4.new_code_cell(f"from IPython.display import Javascript\n\nJavascript(filename={str(script)!r})")
+    return nbformat.v4.new_notebook(cells=[given, *kept, watch],
+                                    metadata={"kernelspec": notebook.metadata.kernelspec, "title": "Form"})
 
 
 def token(run):

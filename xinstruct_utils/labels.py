@@ -46,11 +46,16 @@ def quality_items(rows, lang, n, seed, translated):
 def preference_items(questions, answers, pairs, lang, n, seed, translated):
     """Items of the comparison: n questions drawn by seed, for every pair of models; answers: {model: {question id: text}}.
 
-    The translated instruction is the question's own `native_instruction`, or comes from `translated`, or is None.
+    The translated instruction is the question's own `native_instruction`, or comes from `translated`, or is None. Answers
+    have translations where `translated` has both: one alone would favour its answer. Where there are Vicuna's questions, only
+    those are drawn, as in the paper.
     """
-    drawn = sorted(questions, key=lambda q: digest([seed, q["id"]]))[:n]
+    vicuna = [q for q in questions if q.get("benchmark") == "vicuna"]
+    drawn = sorted(vicuna or questions, key=lambda q: digest([seed, q["id"]]))[:n]
     return [{"id": digest([lang, q["instruction"], [[m, answers[m][q["id"]]] for m in pair]])[:16], "lang": lang, "row": q["id"],
              "instruction": q["instruction"], "models": list(pair), "answers": {m: answers[m][q["id"]] for m in pair},
+             "answer_translations": {m: translated[answers[m][q["id"]]] for m in pair
+                                     if all(answers[other][q["id"]] in translated for other in pair)},
              "translation": translated.get(q["instruction"]) or q.get("native_instruction")} for pair in pairs for q in drawn]
 
 

@@ -35,6 +35,7 @@ for name, like, title in (("atlas_nli", "xnli", "Atlas NLI"), ("atlas_copa", "xc
     FAMILIES[name] = FAMILIES[like]._replace(title=title, languages="", files=(name + "/{lang}.jsonl",))
 NAME = re.compile(rf"({'|'.join(FAMILIES)})_([a-z]{{2,3}})(?:_(cut|harness))?")
 XNLI_LABELS = {"entailment": 0, "neutral": 1, "contradiction": 2}
+READINGS = {"": "corrected", "cut": "cut", "harness": "harness"}  # of XCOPA, by variant
 STOPS = (".", "।", "۔", "。")
 
 
@@ -223,9 +224,9 @@ def table7(asked):
     return pd.DataFrame.from_dict(cells, orient="index")
 
 
-def paper_rows(lang, families):
-    """What the paper's Table 7 says of a language: {model: {data set: per cent}}; what it does not say is absent."""
-    return {m: {FAMILIES[f].title: by[f][lang] for f in families if lang in by.get(f, {})}
+def paper_rows(lang):
+    """What the paper's Table 7 says of a language: {model: {data set: per cent}}; what it does not say is None."""
+    return {m: {f.title: by[name].get(lang) for name, f in FAMILIES.items() if f.languages}
             for m, by in paper_numbers()["table7"].items()}
 
 
