@@ -20,8 +20,8 @@ MACHINE = ("accelerate_config", "train_processes", "device_rows", "threads", "sa
            "translator_base_url", "translator_price_in", "translator_price_out", "gpu_tflops")
 # Keys of tuning and evaluation: they may change too, and the chapters that read them are made anew.
 EVALUATION = ("tuned_model", "baselines", "benchmarks", "opponent", "others", "judge_greedy", "judge_by", "judge_model",
-              "judge_max_tokens", "translator_model", "human_labels", "tasks", "task_data", "task_limit", "answer_tag", "review_items",
-              "review_annotators", "preference_items", "preference_annotators", "translations_path")
+              "judge_max_tokens", "translator_model", "human_labels", "tasks", "task_data", "task_limit", "answer_tag",
+              "review_items", "review_annotators", "preference_items", "preference_annotators", "translations_path")
 
 
 def chapters(profile):
