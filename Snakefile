@@ -176,7 +176,7 @@ rule human_evaluation:
 
 
 rule ablations:
-    input: manifest("04_refinement", P.iterations), manifest("08_instruction_tuning"), nb=source("12_ablations")
+    input: manifest("04_refinement", P.iterations), manifest("09_judge_evaluation"), nb=source("12_ablations")
     output: manifest("12_ablations")
     log: executed("12_ablations")
     params: code=code("12_ablations")
