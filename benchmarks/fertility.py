@@ -50,7 +50,7 @@ def table(tokenizers, texts):
     for name, tokenizer in tokenizers.items():
         made = {c: tokenizer(t, add_special_tokens=False, verbose=False)["input_ids"] for c, t in texts.items()}
         for code, ids in made.items():
-            words = math.nan if code == "th" else len(texts[code].split())
+            words = len(texts[code].split()) if languages.named(code).spaced else math.nan
             lost = sum(i == tokenizer.unk_token_id for i in ids) / len(ids) if tokenizer.unk_token_id is not None else 0.0
             rows.append({"tokenizer": name, "vocabulary": len(tokenizer), "language": code, "tokens": len(ids),
                          "tokens_per_char": len(ids) / len(texts[code]), "tokens_per_word": len(ids) / words,

@@ -267,3 +267,24 @@ def test_without_the_token_there_is_no_form_and_nobody_else_can_connect(serve):
     assert secret.stat().st_mode & 0o077 == 0
     ps = subprocess.run(["ps", "-p", str(server.child.pid), "-o", "args="], capture_output=True, text=True).stdout
     assert secret.read_text() in server.link and secret.read_text() not in ps
+
+
+def test_a_page_whose_server_is_gone_says_so_and_no_longer_once_it_is_reloaded(serve, browser):
+    def next_reply():
+        with person.page.expect_response(lambda reply: "/api/kernels/" in reply.url) as got:
+            pass
+        person.page.wait_for_timeout(300)
+        return got.value.status
+
+    server = serve("quality")
+    person = Annotator(browser, "dora")
+    person.open(server)
+    banner = person.page.locator(".xi-lost")
+    assert next_reply() == 200 and banner.count() == 1 and not banner.is_visible()
+    server.kill()
+    banner.wait_for(state="visible")
+    assert "nothing can be saved now" in banner.inner_text() and "reload" in banner.inner_text()
+    server.start()                                   # with the same link; the kernel and the login of the page are gone
+    assert next_reply() != 200 and banner.is_visible()
+    person.reload()
+    assert next_reply() == 200 and not banner.is_visible()

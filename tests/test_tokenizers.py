@@ -5,7 +5,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from xinstruct_utils import prompts, train
+from xinstruct_utils import languages, prompts, train
 
 TEXTS = ["Sarafu ya Kenya ni Shilingi.", "What is the currency of Kenya?\n\nAnswer in Swahili.", "Mji mkuu ni Nairobi\n0 1 2 3"]
 
@@ -103,3 +103,12 @@ def test_the_pad_token_is_not_eos_and_the_model_has_a_row_for_it(family):
 def test_sentencepiece_would_make_two_tokens_of_a_rating():
     """Why completions are tokenised as what follows a line break: alone, "0" comes with a blank before it."""
     assert len(llama()("0", add_special_tokens=False)["input_ids"]) == 2
+
+
+def test_tokens_are_counted_without_bos_and_fertility_is_by_word_only_where_blanks_part_words():
+    tokenizer, texts = gemma(), ["ab cd", "e"]
+    counts = train.token_counts(tokenizer, texts)
+    assert counts == [len(tokenizer(t)["input_ids"]) - 1 for t in texts] and train.token_counts(tokenizer, []) == []
+    assert train.fertility(texts, counts, "sw") == {"tokens a character": sum(counts) / 6, "tokens a word": sum(counts) / 3}
+    assert set(train.fertility(texts, counts, "th")) == {"tokens a character"}
+    assert languages.ENGLISH.spaced and not languages.get("th").spaced

@@ -20,6 +20,11 @@ class Language:
     flores: str
     family: str
 
+    @property
+    def spaced(self):
+        """Whether blanks stand between its words, so that they can be counted without a model."""
+        return self.script not in ("Thai", "Laoo", "Khmr", "Mymr", "Jpan", "Hans", "Hant")
+
 
 _ROWS = [
     ("fi", "Finnish", "suomi", "Latn", "ltr", "medium", "fi", "fi", "fin_Latn", "fin_Latn", "Uralic"),

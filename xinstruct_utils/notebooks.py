@@ -78,7 +78,8 @@ def _imported(code):
 def used_modules(code):
     """Files of the package that a piece of code uses, directly or through each other.
 
-    Data files count where they are read: sentences with the Atlas's pages, task files with the tasks, the base model's manifest.
+    Data files count where they are read: sentences with the Atlas's pages, task files with the tasks, the parser's weights and
+    figures, the base model's manifest.
     """
     package, found, todo = REPO / "xinstruct_utils", set(), [(code, "")]
     while todo:
@@ -87,6 +88,7 @@ def used_modules(code):
             places = [package / folder / f"{name.replace('.', '/')}.py", package / f"{name.replace('.', '/')}.py"]
             files = [next((p for p in places if p.exists()), package / "atlas" / "base_model" / "MANIFEST.json")]
             files += sorted({package / "atlas" / "pages.py": (package / "atlas" / "texts").glob("*.yaml"),
+                             package / "syntax.py": (package / "parser").glob("*.[js]*"),   # json, safetensors
                              package / "tasks.py": (package / "task_files").iterdir()}.get(files[0], []))
             for file in files:
                 if file.exists() and file not in found:

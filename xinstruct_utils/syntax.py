@@ -1,7 +1,8 @@
 """Verb-noun pairs of instructions with benepar (paper 4.3, Figure 3).
 
 The packaged parser was trained by `python -m xinstruct_utils.parser` on `parser/treebank.txt`, which was written for this
-project; benchmarks/syntax.py measures it on other people's sentences and writes `parser/results.json`.
+project; benchmarks/syntax.py measures it on other people's sentences and writes `parser/results.json`. What is read from a
+tree is in `parser/reading.py`.
 """
 
 import math
@@ -11,16 +12,13 @@ from pathlib import Path
 
 from . import plots
 from .artifacts import InputError, read_json
+from .parser.reading import noun_pairs
 
 HOME = Path(__file__).parent / "parser"
 LAYERS = 5               # of the encoder that are used; the last of them is tuned, and shipped with the parser
 SHAPE = dict(use_chars_lstm=False, use_pretrained=True, use_encoder=True, d_model=256, encoder_max_len=256, num_heads=4, d_kv=32,
              d_ff=512, num_layers=2, d_label_hidden=128, d_tag_hidden=128, predict_tags=True, tag_loss_scale=5.0,
              force_root_constituent=True, relu_dropout=0.2, residual_dropout=0.2, attention_dropout=0.2, morpho_emb_dropout=0.2)
-VERBS = ("VB", "VBP", "VBZ", "VBD", "VBN", "VBG")
-NOUNS = ("NN", "NNS", "NNP", "NNPS")
-HELPERS = set("do does did be is are was were have has had would will can could should may might plz please".split())  # noqa: SIM905
-PERSONS = set("me us you him her it them myself yourself himself herself itself ourselves yourselves themselves".split())  # noqa: SIM905
 
 
 class Sentence:
@@ -69,7 +67,6 @@ def shipped(parser):
 def load(name="builtin"):
     """A parser: "builtin" is the packaged one; else the folder of a model from benepar's site, such as benepar_en3."""
     import torch
-    from benepar import parse_chart
     from safetensors.torch import load_file
 
     torch.set_num_threads(1)
@@ -78,14 +75,36 @@ def load(name="builtin"):
         if not (Path(name) / "benepar_model.bin").exists():
             raise InputError(f"parser {name!r}: expected 'builtin', or a folder with benepar_model.bin, such as an unpacked "
                              "benepar_en3")
-        chart_parser({"UNK": 0}, {"": 0, "S": 1})              # for its shim
-        return parse_chart.ChartParser.from_trained(name).eval()  # torch.load opens weights only: no pickled code runs
+        return _from_folder(name).eval()
     config = read_json(HOME / "config.json")
     parser = chart_parser(config["tags"], config["labels"])
     weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(HOME / "model.safetensors").items()}
     left_out = parser.load_state_dict(weights, strict=False)
     assert not left_out.unexpected_keys and set(shipped(parser)) == set(weights)
     return parser.eval()
+
+
+def _from_folder(name):
+    """A parser in benepar's own format, which holds a pickle: only its weights are read, so that no code in it can run.
+
+    benepar's `from_trained` leaves that to the default of torch, which a variable of the environment can turn off.
+    """
+    import pickle
+
+    import torch
+    from benepar import nkutil, parse_chart
+    from transformers import AutoConfig
+
+    try:
+        weights = torch.load(Path(name) / "benepar_model.bin", map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise InputError(f"parser {name!r}: benepar_model.bin is no file of weights only: {str(error)[:200]}") from None
+    chart_parser({"UNK": 0}, {"": 0, "S": 1})                  # for its shim
+    config = dict(AutoConfig.from_pretrained(name).benepar)
+    config["hparams"] = nkutil.HParams(**{"force_root_constituent": True} | config["hparams"])
+    parser = parse_chart.ChartParser(**config, pretrained_model_path=name)
+    parser.load_state_dict(weights)
+    return parser
 
 
 def sentences(text):
@@ -109,92 +128,19 @@ def parse(parser, rows, batch=32):
     return out
 
 
-def _kids(tree):
-    return [child for child in tree if not isinstance(child, str)]
-
-
-def _leaf(tree):
-    return isinstance(tree[0], str)
-
-
-def _noun(phrase):
-    """The head noun of a noun phrase: the last noun of its first phrase."""
-    kids = _kids(phrase)
-    inner = [k for k in kids if k.label() == "NP" and not any(x.label() == "POS" for x in _kids(k))]
-    if inner and not any(k.label() in NOUNS for k in kids[kids.index(inner[0]) + 1:]):
-        return _noun(inner[0])
-    leaves = [k for k in kids if _leaf(k) and k.label() not in (",", ":", "CC")]
-    return ([k[0] for k in leaves if k.label() in NOUNS] or [k[0] for k in leaves] or [None])[-1]
-
-
-def _objects(verb_phrase):
-    """The noun phrases that follow the verb; bare words count, and "me a story" is two."""
-    import nltk
-
-    kids, found = _kids(verb_phrase), []
-    at = next((i for i, k in enumerate(kids) if k.label() in VERBS), len(kids))
-    for kid in kids[at + 1:]:
-        parts = _kids(kid)
-        if kid.label() == "NP" and len(parts) > 1 and parts[0].leaves()[0].lower() in PERSONS and len(parts[0].leaves()) == 1:
-            found += [nltk.Tree("NP", [parts[0]]), nltk.Tree("NP", parts[1:])]
-        elif kid.label() == "NP":
-            found.append(kid)
-        elif _leaf(kid) and kid.label() in (*NOUNS, "PRP", "PRP$", "DT", "CD", "JJ", "VBN", "VBG"):
-            if found and found[-1].label() == "words":
-                found[-1].append(kid)
-            else:
-                found.append(nltk.Tree("words", [kid]))
-        elif kid.label() not in ("PRT", "RP", "ADVP", "RB", "INTJ", "UH"):
-            clause = next((k for k in parts if k.label() == "VP"), None) if kid.label() == "S" else None
-            subject = [k for k in parts if k.label() == "NP"] if kid.label() == "S" else []
-            if clause is not None and not subject and _kids(clause)[0].label() == "VBN":
-                subject = _objects(clause)       # "find attached a copy"
-            return found or subject[:1]
+def parse_texts(parser, texts):
+    """{text: trees of its sentences}; each text is parsed once, however often it stands there."""
+    unique = sorted(set(texts))
+    rows, found = [(text, row) for text in unique for row in sentences(text)], {text: [] for text in unique}
+    for (text, _), tree in zip(rows, parse(parser, [row for _, row in rows]), strict=True):
+        found[text].append(tree)
     return found
 
 
-def _of_phrase(phrase):
-    kids = _kids(phrase)
-    inner, verb = [k for k in kids if k.label() == "VP"], next((k[0] for k in kids if k.label() in VERBS and _leaf(k)), None)
-    if verb is None or inner and verb.lower() in HELPERS:
-        return [pair for k in inner for pair in _of_phrase(k)]
-    found = _objects(phrase)
-    if len(found) > 1 and found[0].leaves()[0].lower() in PERSONS and len(found[0].leaves()) == 1:
-        found = found[1:]                        # "give me a tip" asks for a tip
-    return [(verb, _noun(found[0]) if found else None)]
-
-
-def pairs(tree):
-    """(verb, noun or None) of each main verb phrase: coordinated ones, and those behind "please" or "can you", among them."""
-    skip = ("SBAR", "PP", "NP", "ADVP", "WHNP", "WHADVP", "INTJ", "PRN")
-    if _leaf(tree) or tree.label() in skip:
-        return []
-    if tree.label() == "VP":
-        return _of_phrase(tree)
-    kids = _kids(tree)
-    if not any(k.label() in ("VP", "S") for k in kids) and any(k.label() == "VB" for k in kids):
-        return _of_phrase(tree)                  # a request whose verb phrase the parser left out
-    if any(k.label() == "VP" for k in kids):     # "using these words, write ...": the clause in front is not the request
-        kids = [k for k in kids if k.label() != "S"]
-    return [pair for k in kids for pair in pairs(k)]
-
-
-def first_child_pairs(tree):
-    """The reading of the code that the literature copies: down the first child only, to the first verb phrase."""
-    while not _leaf(tree) and tree.label() != "VP":
-        tree = _kids(tree)[0]
-    return [] if _leaf(tree) else _of_phrase(tree)[:1]
-
-
-def of_instructions(parser, texts, reading=pairs):
-    """For each text the first (verb, noun) of its sentences, lower case; None where it has none. Unique texts are parsed once."""
-    unique = sorted(set(texts))
-    rows = [(text, row) for text in unique for row in sentences(text)]
-    found = {}
-    for (text, _), tree in zip(rows, parse(parser, [row for _, row in rows]), strict=True):
-        whole = [(v.lower(), n.lower()) for v, n in reading(tree) if n]
-        found.setdefault(text, whole[0]) if whole else None
-    return [found.get(text) for text in texts]
+def of_instructions(trees, texts, reading=noun_pairs):
+    """For each text the different (verb, noun) of its sentences, lower case, in their order; trees: of `parse_texts`."""
+    lower = {text: [(v.lower(), n.lower()) for tree in made for v, n in reading(tree)] for text, made in trees.items()}
+    return [list(dict.fromkeys(lower[text])) for text in texts]
 
 
 def top_pairs(counted, verbs=16, nouns=4):
@@ -207,12 +153,13 @@ def top_pairs(counted, verbs=16, nouns=4):
 
 
 @plots._figure
-def sunburst(counted, texts):
-    """Figure 3: the 16 most frequent verbs, their four most frequent nouns around them.
+def sunburst(found):
+    """Figure 3: the 16 most frequent verbs, their four most frequent nouns around them; below, the share covered.
 
-    counted: Counter of (verb, noun); texts: how many instructions were read. The share that has a pair stands below.
+    found: of `of_instructions`; an instruction counts once for each of its pairs.
     """
-    top, total = top_pairs(counted), sum(counted.values())
+    counted = Counter(pair for pairs_of_one in found for pair in pairs_of_one)
+    top, total, covered = top_pairs(counted), sum(counted.values()), sum(map(bool, found))
     if not total:
         return plots._nothing("verb-noun pairs")
     figure, axis = plots._axes(6.4)
@@ -232,5 +179,7 @@ def sunburst(counted, texts):
                 axis.text((radius - 0.21) * math.cos(math.radians(middle)), (radius - 0.21) * math.sin(math.radians(middle)),
                           word[:14], ha="center", va="center", rotation=turn, fontsize=min(9, 4.5 + span / 3),
                           color="white" if radius < 1 and colour[word] in plots.COLOURS[:3] else plots.INK)
-    axis.set_title(f"{total:,} of {texts:,} instructions ({total / texts:.0%}) have a pair")
+    drawn = sum(n for *_, n in outer)
+    axis.set_xlabel(f"{covered:,} of {len(found):,} instructions ({covered / len(found):.0%}) have a pair of verb and noun.\n"
+                    f"{drawn:,} of their {total:,} pairs ({drawn / total:.0%}) are drawn.")
     return figure

@@ -10,6 +10,8 @@ import shutil
 import time
 from pathlib import Path
 
+from . import languages
+
 
 def _continued(tokenizer, text):
     """Token ids of a text that goes on after a line break.
@@ -70,6 +72,20 @@ def load_tokenizer(path):
         # pad = EOS would hide EOS from code that masks padding by id, and the model would never learn to stop
         tokenizer.add_special_tokens({"pad_token": "<pad>"})
     return tokenizer
+
+
+def token_counts(tokenizer, texts):
+    """How many tokens each text is, without BOS and EOS."""
+    return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]] if texts else []
+
+
+def fertility(texts, counts, lang):
+    """{"tokens a word", "tokens a character"} of texts with these token counts; no tokens a word in a language that sets no
+    blanks between its words."""
+    made = {"tokens a character": sum(counts) / sum(map(len, texts))}
+    if languages.named(lang).spaced:
+        made["tokens a word"] = sum(counts) / sum(len(t.split()) for t in texts)
+    return made
 
 
 def load(path, dtype="float32"):
