@@ -95,12 +95,14 @@ def test_a_run_remembers_its_settings_and_refuses_others(runs):
         config.open_run("r", config.load_profile("smoke", keep=41))
 
 
-def test_what_a_run_may_cost_and_how_it_is_evaluated_may_change(runs):
+def test_what_a_run_may_cost_and_how_it_is_evaluated_may_change(runs, capsys):
     config.open_run("r", config.load_profile("smoke"))
     changed = dict(max_cost_usd=5.0, threads=8, token_budget=99, judge_concurrency=2, benchmarks=["/b.jsonl"], tasks=[],
                    tuned_model="other")
     config.open_run("r", config.load_profile("smoke", **changed))
     assert config.load_run("r") == config.load_profile("smoke", **changed)
+    told = capsys.readouterr().err                 # a forgotten SET= must not tune another model without a word
+    assert "tuned_model was '', now 'other'; " in told and "made anew" in told and "max_cost_usd" not in told
 
 
 def test_what_may_change_are_keys_of_a_profile():

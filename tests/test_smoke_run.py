@@ -242,6 +242,19 @@ def test_an_instruction_that_is_an_evaluation_prompt_is_dropped_and_counted(copi
     assert counts[-1]["dropped"][reason] == before.count(before[0])
 
 
+def test_a_pair_that_is_too_long_for_the_model_has_no_rating_and_is_counted(copied):
+    home, again = copied
+    step = home / "sw" / "04_refinement" / "iter1"
+    first, *others = read_jsonl(shard := step / "ratings0" / "shard-00000.jsonl")
+    artifacts.write_jsonl(shard, [{"id": first["id"], "p0": None, "p1": None, "p2": None}, *others])   # as the engines write it
+    before = {r["id"] for r in read_jsonl(step / "ratings.jsonl")}
+    (step / "ratings.jsonl").unlink()
+    again("04_refinement", "--iteration", "1")
+    assert {r["id"] for r in read_jsonl(step / "ratings.jsonl")} == before - {first["id"]}
+    counts = {c["stage"]: c["dropped"] for c in read_json(step / "manifest.json")["counts"]}
+    assert counts["rated candidates"] == {"over the model's context": 1}
+
+
 def test_a_baseline_is_tuned_and_asked_beside_ours_and_all_from_the_model_that_is_named_for_it(copied, tmp_path):
     home, again = copied
     base = shutil.copytree(BASE_MODEL, tmp_path / "larger")

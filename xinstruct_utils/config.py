@@ -189,12 +189,12 @@ def open_run(run, profile, note=True):
     path, values = run_dir(run) / "run.json", profile.model_dump()
     if path.exists():
         old = checked(read_json(path), str(path)).model_dump()
-        may = ("languages", "featured", *MACHINE, *EVALUATION)
-        changed = {k: (old[k], v) for k, v in values.items() if old[k] != v and k not in may}
-        if changed:
-            told = "; ".join(f"{k} was {a!r}, now {b!r}" for k, (a, b) in changed.items())
-            raise InputError(f"run {run!r} was made with other settings ({told}); use another --run name, or remove it with: "
-                             f"make clean RUN={run}")
+        changed = {k: f"{k} was {old[k]!r}, now {v!r}" for k, v in values.items() if old[k] != v}
+        if bad := [told for k, told in changed.items() if k not in ("languages", "featured", *MACHINE, *EVALUATION)]:
+            raise InputError(f"run {run!r} was made with other settings ({'; '.join(bad)}); use another --run name, or remove it "
+                             f"with: make clean RUN={run}")
+        if told := [told for k, told in changed.items() if k in EVALUATION]:
+            print(f"run {run!r}: {'; '.join(told)}; the chapters that read this are made anew", file=sys.stderr)
         values["languages"] = old["languages"] + [c for c in values["languages"] if c not in old["languages"]]
         values["featured"] = old["featured"]
         if values == old:

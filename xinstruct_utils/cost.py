@@ -12,7 +12,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from . import artifacts, config, languages, tasks
+from . import artifacts, config, data, languages, tasks
 from .artifacts import REPO, InputError
 from .translate import GOOGLE_USD
 
@@ -90,12 +90,12 @@ def steps(profile, lang):
     """The heavy work of one language: rows {step, kind, tokens, passes}, kind "train", "read" or "write"."""
     p, (out, ins) = profile, lengths(profile, lang)
     texts = corpus_texts(p)
-    pair, d0r = out + ins, max(1, p.seed_size - p.d0x_size)
+    pair, (d0x, d0r) = out + ins, map(len, data.split_seed([{"id": str(k)} for k in range(p.seed_size)], p.d0x_size, 0))
     ratings = (d0r - min(p.held_out_pairs, d0r // 4)) * (1 + p.damaged_per_pair + p.follower_per_pair + p.mismatched_per_pair)
     made = [("03 train generator", "train", p.seed_size * pair, p.generator_epochs),
             ("03 write instructions", "read", texts * out, 1), ("03 write instructions", "write", texts * ins, 1)]
     for k in range(1, p.iterations + 1):
-        rows = p.d0x_size + (p.keep if k > 1 else 0)
+        rows = d0x + (p.keep if k > 1 else 0)
         made += [(f"04 round {k}: train follower", "train", rows * pair, p.follower_epochs),
                  (f"04 round {k}: its answers", "write", d0r * p.follower_per_pair * out, 1),
                  (f"04 round {k}: train evaluator", "train", ratings * pair, p.evaluator_epochs * p.evaluators),
