@@ -2,9 +2,9 @@
 
 The notebooks' own cells run, each step in a process of its own; only what a GPU does is stood in for: trained models,
 instructions, ratings and sentence vectors are drawn from each row's id. With --kill every step is killed once in its middle,
-between the writing of a file and its renaming, and begun again. Prints a JSON line for each step: seconds, rows a second, peak
-memory in MiB, digest of what it wrote; --out writes them to a file with machine and date. Exit code 1 where a step needs more
-than 6 GiB.
+between the writing of a file and its renaming, and begun again. Prints a JSON line for each step: seconds of the clock and of
+one core (start-up among them), rows a second of a core, peak memory in MiB, digest of what it wrote; --out writes them to a
+file with machine and date. Exit code 1 where a step needs more than 6 GiB.
 """
 
 import argparse
@@ -100,6 +100,7 @@ def execute(name, run, iteration, last=None):
                 exec(compile("".join(cell["source"]), name, "exec"), space)  # noqa: S102
     manifest = artifacts.read_json(artifacts.step_dir(run, "sw", name, iteration) / "manifest.json")
     print(json.dumps({"step": name, "rows": manifest["counts"][-1]["in"], "seconds": round(time.time() - begun, 1),
+                      "cpu_seconds": round(time.process_time(), 1),
                       "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
                       "digest": artifacts.digest(manifest["outputs"])[:16]}))
 
@@ -157,7 +158,7 @@ def main():
             if args.kill:
                 run_step(name, args.run, iteration, last)
             figures = run_step(name, args.run, iteration)
-            figures |= {"rows a second": round(figures["rows"] / figures["seconds"]), "killed once": args.kill}
+            figures |= {"rows a second": round(figures["rows"] / figures["cpu_seconds"]), "killed once": args.kill}
             print(json.dumps(figures), flush=True)
             told["parts"][figures.pop("step")] = figures
         if args.out:

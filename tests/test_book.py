@@ -55,7 +55,8 @@ def executed(name, lang, k):
                    v4.new_output("stream", name="stdout", text="step 1\rstep 2\rdone in \x1b[32m9\x1b[0m s\n" + "x" * 400),
                    v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"},
                                                   "text/plain": "Map:   0%|  | 0/9"}),
-                   v4.new_output("stream", name="stdout", text=f"kept in {book.REPO}/papermill_runs/toy\n")]}
+                   v4.new_output("stream", name="stdout", text=f"kept in {book.REPO}/papermill_runs/toy\n"),
+                   v4.new_output("execute_result", {"text/plain": f"['{Path.home()}/texts/corpus.jsonl']"}, execution_count=6)]}
     for count, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
             cell.execution_count, cell.outputs = count, outputs.get(count, [])
@@ -175,7 +176,7 @@ def test_a_round_gets_its_own_page_with_its_own_title_and_labels(toy):
 def test_a_page_keeps_no_progress_bars_widgets_or_paths_of_the_machine(toy):
     text = (book.collect("toy") / "01_seed_data.ipynb").read_text()
     assert "done in 9 s" in text
-    assert "kept in papermill_runs/toy" in text
+    assert "kept in papermill_runs/toy" in text and "['~/texts/corpus.jsonl']" in text
     for debris in ("0/9", "step 1", "widget", "/secret/home", "\\u001b"):
         assert debris not in text, debris
 
@@ -214,6 +215,20 @@ def test_publishing_takes_notebooks_and_figures_but_no_data(toy):
     assert book.publish("toy") == out  # again, over itself
 
 
+@pytest.mark.parametrize("text", ["env VLLM_API_KEY=abc vllm serve", "sk-proj-0123456789abcdef", "https://me:pass@judge.example"])
+def test_what_looks_like_a_key_is_not_published(toy, text):
+    folder = spoil(toy, lambda nb: nb.cells[6].outputs.append(v4.new_output("stream", name="stdout", text=f"{text}\n")))
+    with pytest.raises(InputError, match="shows what looks like a key") as error:
+        book.publish("toy")
+    assert str(folder / "notebook.ipynb") in str(error.value) and not (folder.parents[2] / "published" / "toy").exists()
+
+
+def test_no_manifest_is_published_with_a_folder_of_this_machine(toy):
+    manifest_with("parameters", {"benchmarks": [f"{Path.home()}/b.jsonl"], "out": str(toy / "x"), "note": "HF_TOKEN=..."})
+    text = (book.publish("toy") / "fi" / "01_seed_data" / "manifest.json").read_text()
+    assert str(Path.home()) + "/" not in text and str(toy) not in text and "~/b.jsonl" in text
+
+
 def test_publishing_too_much_leaves_what_was_published(toy, monkeypatch):
     out = book.publish("toy")
     monkeypatch.setattr(book, "LIMIT", 1000)
@@ -243,6 +258,21 @@ def test_the_book_warns_that_its_published_copy_is_older(toy):
 def test_the_published_atlas_run_says_when_it_is_older_than_the_notebooks(recwarn):
     if old := book.published_is_older("atlas"):
         pytest.skip(f"published notebooks are older than the code of {', '.join(old)}; `make publish RUN=atlas`")
+
+
+def test_the_status_page_has_the_figures_of_benchmarks_with_machine_and_date_or_says_that_there_are_none(toy):
+    assert "Not measured here: a GPU." in (book.collect("toy") / "status.md").read_text()
+    results = toy / "benchmarks" / "results"
+    results.mkdir(parents=True)
+    made = {"machine": {"device": "NVIDIA H100 <b>"}, "date": "2026-11-26", "command": "python benchmarks/gpu.py",
+            "parts": {"rating": {"rows_per_s": 123.4, "mfu": 0.5}, "sft_full": {"failed": HOSTILE}}}
+    (results / "gpu-nvidia-h100.json").write_text(json.dumps(made))
+    (results / "gpu-tiny-model-x86_64.json").write_text(json.dumps(made | {"date": "1999-01-01"}))
+    text = (book.collect("toy") / "status.md").read_text()
+    assert "Not measured here" not in text and "### gpu-nvidia-h100" in text and "rows_per_s 123.4, mfu 0.5" in text
+    assert "2026-11-26" in text and "NVIDIA H100 &lt;b&gt;" in text and "<script" not in text and "1999" not in text
+    assert "/etc/passwd" in text        # the end of a long cell
+    book.build("toy")
 
 
 def test_bad_input_is_one_line_and_exit_status_2(tmp_path):

@@ -162,8 +162,9 @@ def submit(cluster, root, *targets, **rules):
     profile = yaml.safe_load((REPO / "profiles" / "cluster" / "slurm" / "config.yaml").read_text())
     profile |= {"jobs": 2, "latency-wait": 20, "slurm-init-seconds-before-status-checks": 2, "slurm-no-account": True,
                 "slurm-status-command": "squeue", "seconds-between-status-checks": 1, "slurm-logdir": str(root / "logs"),
-                "default-resources": {"slurm_partition": "'cpu'", "runtime": 30, "mem_mb": "1900 * attempt", "heavy": 0},
-                "set-resources": rules}
+                "default-resources": {"slurm_partition": "'cpu'", "runtime": 30, "mem_mb": "1900 * attempt", "heavy": 0}}
+    del profile["set-resources"]
+    profile |= {"set-resources": rules} if rules else {}
     (root / "profile").mkdir(parents=True, exist_ok=True)
     (root / "profile" / "config.yaml").write_text(yaml.safe_dump(profile))
     env = os.environ | cluster.env | {"XINSTRUCT_RUNS": str(root), "PYTHONPATH": str(REPO)}

@@ -289,3 +289,10 @@ def test_a_chapter_can_be_stepped_through_by_hand_in_a_clean_kernel(smoke, tmp_p
     NotebookClient(notebook, resources={"metadata": {"path": str(REPO / "notebooks")}}).execute()
     here, there = (root / "smoke" / "sw" / "01_seed_data" / "seed.jsonl" for root in (tmp_path / "runs", smoke.root))
     assert here.read_bytes() == there.read_bytes() and (here.parent / "manifest.json").exists()
+
+
+def test_every_row_of_the_data_set_names_the_page_that_its_output_is(smoke):
+    """Whoever is asked to take a page down has to find its rows."""
+    pages = {r["id"]: r["text"] for r in read_jsonl(smoke.root / "smoke" / "world" / "sw" / "corpus.jsonl")}
+    rows = list(read_jsonl(smoke.root / "smoke" / "sw" / "05_diversification" / "x_instruction.jsonl"))
+    assert rows and all(pages[r["source_id"]] == r["output"] for r in rows)

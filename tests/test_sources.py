@@ -56,7 +56,7 @@ def test_a_folder_may_mix_packings_and_text_files(tmp_path):
     ("a.txt.gz", gzip.compress(b"x" * 99)[:-4], "expected a readable text file"), ("e.md", b"x", "nothing to read in it"),
     ("a.jsonl", jsonl([{"content": "x"}]), "line 1: expected the fields language, text"),
     ("a.jsonl", jsonl([{"text": "a", "language": "xx"}]), "line 1: unknown language code 'xx'"),
-    ("a.jsonl", jsonl([{"text": "a", "id": 1}, {"text": "b", "id": 1}]), "line 2: duplicate id '1', first in line 1"),
+    ("a.jsonl", jsonl([{"text": "a", "id": 1}, {"text": "b", "id": 1}]), "line 2: duplicate id 1, first in line 1"),
     ("a.jsonl", jsonl([{"text": "a", "language": "sw"}]), "no row is in 'fi'"), ("a.jsonl", b"", "the file is empty")])
 def test_a_faulty_corpus_is_one_error_with_file_and_line(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
@@ -88,7 +88,7 @@ def test_a_data_set_of_the_hub_is_streamed_file_by_file(hub):
 def test_memory_for_given_ids_is_bounded(tmp_path, monkeypatch):
     """Ids are remembered to find a field that is no id, not to prove that a million of them are unique."""
     (tmp_path / "a.jsonl").write_bytes(jsonl([{"text": t, "id": k % 3} for k, t in enumerate(TEXTS[:4])]))
-    with pytest.raises(InputError, match="line 4: duplicate id '0', first in line 1"):
+    with pytest.raises(InputError, match="line 4: duplicate id 0, first in line 1"):
         texts(sources.on_disk(tmp_path / "a.jsonl", "fi"))
     monkeypatch.setattr(sources, "REMEMBERED", 0)
     assert texts(sources.on_disk(tmp_path / "a.jsonl", "fi")) == TEXTS[:4]

@@ -11,16 +11,21 @@ import subprocess
 import sys
 from collections import namedtuple
 from html.parser import HTMLParser
+from pathlib import Path
 from string import Template
 
-from . import artifacts, config, languages
+from . import artifacts, config, languages, status
 from . import notebooks as steps
 from .artifacts import REPO, InputError, read_json, step_dir
+from .status import step_costs, table
 
 ACTIVE = {"script", "iframe", "object", "embed", "form", "link", "meta", "base"}
 TABLES = ("measures.json", "figures.json", "*.csv")  # what is published beside notebooks and manifests
 LIMIT = 10 * 2**20  # bytes that a published run may weigh
 NOISE = re.compile(r".*\r(?!\n)|.*\d+%\|.*\n?|\x1b\[[\d;]*[A-Za-z]")  # redrawn, bars
+# A variable with a key, keys as OpenAI, Hugging Face and Google write them, an address with a password.
+SECRET = re.compile(r"\b[A-Z0-9_]*(?:KEY|TOKEN|SECRET|PASSWORD)=(?!\.\.\.)[^\s\"'\\<]+|\b(?:sk-|hf_|AIza)[\w-]{16,}"
+                    r"|://[^\s/:@\"]+:[^\s/@\"]+@")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 # A step and its page. lang: "all" across languages; iteration: None without rounds; folder: of notebook and manifest.
@@ -100,17 +105,22 @@ def tidy(notebook, suffix="", title=""):
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata |= {"tags": ["hide-input"], "mystnb": {"code_prompt_show": "Parameters given"}}
         for output in (o for o in cell.outputs if o.output_type == "stream"):
-            output.text = NOISE.sub("", output.text).replace(f"{REPO}/", "").replace(f"{artifacts.root().parent}/", "")
+            output.text = NOISE.sub("", output.text)
         cell.outputs = [o for o in cell.outputs if o.get("text", "-").strip() and WIDGET not in o.get("data", {})]
     return notebook
 
 
-def table(rows):
-    """HTML of a table with every cell escaped; rows: dicts with the same keys."""
-    import pandas
+def impersonal(text):
+    """Text without where things lie on this machine."""
+    for place, shown in ((REPO, ""), (artifacts.root().parent, ""), (Path.home(), "~/")):
+        text = text.replace(f"{place}/", shown)
+    return text
 
-    rows = [{k: "" if v is None else v for k, v in row.items()} for row in rows]
-    return pandas.DataFrame(rows).to_html(index=False, border=0, na_rep="", float_format="{:,.3g}".format)
+
+def _save(notebook, path):
+    import nbformat
+
+    path.write_text(impersonal(nbformat.writes(notebook)), encoding="utf-8")
 
 
 def _fill(template, **words):
@@ -137,24 +147,6 @@ def summary(lang, found):
     return v4.new_notebook(cells=cells, metadata=next(iter(last.values())).metadata)
 
 
-def step_costs(run):
-    """What each finished step took: rows {notebook, lang, iteration, wall_s, startup_s, peak_rss_mib}, seconds and MiB."""
-    keys = ("notebook", "lang", "iteration", "wall_s", "startup_s", "peak_rss_mib")
-    costs = [{k: m.get(k) for k in keys} for m in map(read_json, (artifacts.root() / run).rglob("manifest.json"))]
-    return sorted(costs, key=lambda c: (c["notebook"], c["lang"], c["iteration"] or 0))
-
-
-def status(run, profile, manifests):
-    """Markdown of the status page: machine, versions and commit of the run, and how long each step took."""
-    old, first = published_is_older(run), manifests[0]
-    note = f"```{{warning}}\nThe published copy is older than the code of {', '.join(old)}.\n```" * bool(old)
-    facts = {"run": run, "source": profile.source, "base model": profile.base_model,
-             "commit": ", ".join(sorted({str(m["git_commit"]) for m in manifests})),
-             "finished": max(m["finished_at"] for m in manifests), **first["machine"], **first["versions"]}
-    rows = [{"what": what, "which": str(which)} for what, which in facts.items()]
-    return _fill("status", warning=note, facts=table(rows), steps=table(step_costs(run)))
-
-
 def claim(run, profile, out):
     """Markdown of the intro's figure, and out/claim.png: wins and losses of the refined model in every language."""
     from . import plots
@@ -171,8 +163,6 @@ def claim(run, profile, out):
 
 def collect(run):
     """Write book/pages/ of a run that passes the gate: chapters, status, contents. Returns the folder."""
-    import nbformat
-
     from . import plots
 
     profile, pages = expected(run)
@@ -182,15 +172,16 @@ def collect(run):
     first, *others = sorted(profile.languages, key=lambda lang: lang != profile.featured)
     files = {first: [], "all": []}
     for lang in others:
-        nbformat.write(summary(lang, {p: pair for p, pair in found.items() if p.lang == lang}), out / f"{lang}.ipynb")
+        _save(summary(lang, {p: pair for p, pair in found.items() if p.lang == lang}), out / f"{lang}.ipynb")
     for page, (notebook, _) in found.items():
         if page.lang in files:
             suffix, which = (f"-{page.iteration}", f", round {page.iteration}") if page.iteration else ("", "")
-            nbformat.write(tidy(notebook, suffix, which), out / f"{page.name}.ipynb")
+            _save(tidy(notebook, suffix, which), out / f"{page.name}.ipynb")
             title = f"{page.notebook[:2]} {page.notebook[3:].replace('_', ' ').capitalize()}{which}"
             files[page.lang].append({"file": f"pages/{page.name}", "title": title})
     (out / "steps.png").write_bytes(plots.steps(step_costs(run)).data)
-    (out / "status.md").write_text(status(run, profile, [m for _, m in found.values()]), encoding="utf-8")
+    words = status.page(run, profile, [m for _, m in found.values()], published_is_older(run), REPO / "benchmarks/results")
+    (out / "status.md").write_text(_fill("status", **words), encoding="utf-8")
     (out / "claim.md").write_text(claim(run, profile, out), encoding="utf-8")
     parts = {"Idea": ["method"], f"The run in {languages.get(first).name}": files[first], "Results": files["all"],
              "Other languages": [f"pages/{lang}" for lang in others], "About": ["reproduce", "pages/status", "references"]}
@@ -211,9 +202,10 @@ def build(run):
 
 
 def publish(run):
-    """Copy a run's notebooks, manifests and tables, but no data, to published/RUN. Returns that folder."""
-    import nbformat
+    """Copy a run's notebooks, manifests and tables, but no data, to published/RUN. Returns that folder.
 
+    Raises InputError where one of them shows what looks like a key.
+    """
     profile, pages = expected(run)
     found, out = gate(pages), artifacts.root() / "published" / run
     draft = out.with_name(f".{run}.draft")
@@ -221,9 +213,13 @@ def publish(run):
     for page, (notebook, _) in found.items():
         to = draft / page.folder.relative_to(artifacts.root() / run)
         to.mkdir(parents=True)
-        nbformat.write(tidy(notebook), to / "notebook.ipynb")
+        _save(tidy(notebook), to / "notebook.ipynb")
         for path in [page.folder / "manifest.json", *(p for t in TABLES for p in page.folder.glob(t))]:
-            shutil.copy(path, to)
+            (to / path.name).write_text(impersonal(path.read_text(encoding="utf-8")), encoding="utf-8")
+        for path in to.iterdir():
+            if key := SECRET.search(path.read_text(encoding="utf-8")):
+                raise InputError(f"{page.folder / path.name} shows what looks like a key, {key[0][:12]!r}...; nothing was "
+                                 "published. Keys belong into the environment: take it out of the settings, run the step again")
     claim(run, profile, draft)
     if (size := sum(p.stat().st_size for p in draft.rglob("*.*"))) > LIMIT:
         raise InputError(f"{draft} has {size:,} bytes, a published run may have {LIMIT:,}")

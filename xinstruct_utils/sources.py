@@ -84,8 +84,8 @@ def adapted(row, lang, where):
         return None
     meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
     url = next((u for u in (row.get("url"), meta.get("url")) if isinstance(u, str)), None)
-    given = None if checked["source_id"] is None else str(checked["source_id"])
-    return checked | {"source_id": given, "url": url, "own_id": None if web else given}
+    given = checked["source_id"]
+    return checked | {"source_id": None if given is None else str(given), "url": url, "own_id": None if web else given}
 
 
 def _file_rows(path):

@@ -23,18 +23,18 @@ PIECES = re.compile(r"(\s*\n\s*|(?<=[.!?…।۔؟])[^\S\n]+(?![a-z]))")
 FENCED = re.compile(r"(```.*?(?:```|\Z))", re.S)       # code stays as it is
 
 
-def open_translator(name, path, base_url=None, max_cost_usd=0.0, prices=(0.0, 0.0), threads=1, **more):
+def open_translator(name, path, base_url=None, max_cost_usd=0.0, prices=(0.0, 0.0), threads=1, key_name=None, **more):
     """A function (texts, source, target) -> (translations, faults), both in order; a fault is a reason or None.
 
     name: "nllb:HUB_ID_OR_FOLDER" (a revision after @), "openai:MODEL" at `base_url`, "google" (or "google:URL"); path: the
     file of kept translations; prices: of openai, USD for a million tokens; threads: of nllb; more: of the backend. The key of
-    openai is in $XINSTRUCT_TRANSLATOR_KEY; only OpenAI itself may get the judge's, OPENAI_API_KEY. Raises InputError.
+    openai is in the variable `key_name`, else in XINSTRUCT_TRANSLATOR_KEY; only OpenAI gets the judge's. Raises InputError.
     """
     kind, _, model = name.partition(":")
     if kind == "nllb" and model:
         backend = Nllb(model, threads, **more)
     elif kind == "openai" and model:
-        key = KEY if base_url or os.environ.get(KEY) else "OPENAI_API_KEY"
+        key = key_name or (KEY if base_url or os.environ.get(KEY) else "OPENAI_API_KEY")
         backend = Endpoint(Client(path, model, base_url, price_in=prices[0], price_out=prices[1], max_cost_usd=max_cost_usd,
                                   key_name=key, **more))
     elif kind == "google":
