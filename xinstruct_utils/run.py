@@ -231,7 +231,7 @@ def main(argv=None):
         run_step(args.notebook, args.run, args.lang, args.iteration, args.profile, config.parse_overrides(args.p), args.force,
                  psutil.Process().create_time())
     except (InputError, RuntimeError, OSError) as error:
-        told = artifacts.disk_full(error, artifacts.run_dir(args.run)) or error
+        told = artifacts.disk_full(error, artifacts.root() / args.run) or error
         if isinstance(told, OSError):
             raise
         print(f"error: {told}", file=sys.stderr)
