@@ -101,5 +101,5 @@ def test_real_texts_go_through_all_chapters_up_to_the_statistics_unchanged(lang,
         path = runs / "real" / lang / f"{name}.jsonl"
         made = load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
         assert len(made) == len(list(artifacts.read_jsonl(path))) > 0
-        if "output" in made.column_names and "seed" not in name:
+        if name.startswith(("03", "04", "05")):
             assert set(made["output"]) <= set(raw), f"{name}: an output is not letter for letter a text of the source"

@@ -7,8 +7,8 @@ from pathlib import Path
 from .artifacts import REPO, InputError, digest, file_hash, read_json
 
 # What stands for a module in a step's digest: `launch` for what it runs in subprocesses, which no import statement shows;
-# settings reach a step as its parameters; how a step is started and shown as a page does not change what it computes.
-STANDS_FOR = {"launch": ("train", "inference", "server"), "config": (), "notebooks": (), "run": (), "book": ()}
+# settings reach a step as its parameters; how a step is started, checked and shown as a page does not change what it computes.
+STANDS_FOR = {"launch": ("train", "inference", "server"), "config": (), "notebooks": (), "run": (), "book": (), "account": ()}
 
 
 def notebooks_dir():
