@@ -75,6 +75,13 @@ def test_prompts_ask_what_the_seed_does_not_tell():
     assert not set(known) & set(asked) and len(known) + len(asked) == len(world.facts())
 
 
+def test_prompts_have_a_level_of_difficulty_in_each_of_the_papers_bins():
+    rows, truth = pages.prompts("sw", 100, 0, world.facts())
+    from xinstruct_utils import judge
+    made = judge.grouped([r | {"verdict": "tie"} for r in rows], "difficulty")
+    assert set(made) == set(judge.LEVELS) and not any(truth[r["id"]]["hidden"] for r in made["easy"])
+
+
 def test_instruction_verdicts():
     code, other = list(world.countries())[:2]
     here, there = (world.values(world.Fact("codes", c, c), "en")["name"] for c in (code, other))

@@ -127,7 +127,7 @@ def table11(numbers, benchmark):
     out = {m: {c: (w, None) for c, w in row[benchmark].items()} for m, row in numbers["table4"].items() if benchmark in row}
     for model, row in numbers["table11"].get(benchmark, {}).items():
         out.setdefault(model, {}).update(row)
-    return out
+    return {model: out[model] for model in numbers["table5"] if model in out}      # in one order everywhere
 
 
 def table4_average(judged, numbers, label, base_model):
