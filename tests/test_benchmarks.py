@@ -95,13 +95,17 @@ def test_prompts_are_translated_once_and_kept_as_a_file(tmp_path):
     assert benchmarks.translated(None, "sw", rows, tmp_path / "none.jsonl")[0]["native_instruction"] is None
 
 
-def test_opponent_and_translator_have_the_judges_terms_unless_they_have_their_own(tmp_path):
-    made = config.load_profile("atlas", judge_base_url="http://j", judge_price_in=30.0, judge_price_out=60.0,
-                               opponent_price_in=0.5, translator_base_url="http://t", translator_price_out=0.0)
-    assert benchmarks.terms(made, "judge") == ["http://j", 30.0, 60.0]
-    assert benchmarks.terms(made, "opponent") == ["http://j", 0.5, 60.0]
-    assert benchmarks.terms(made, "translator") == ["http://t", 30.0, 0.0]
-    assert benchmarks.server(made, "opponent", "m", tmp_path / "r.sqlite").prices == (0.5, 60.0)
+def test_the_opponent_has_the_judges_terms_unless_it_has_its_own_and_the_translator_those_of_the_seed_datas(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    asked = {"judge_base_url": "http://j", "judge_price_in": 30.0, "judge_price_out": 60.0, "translator_model": "openai:m"}
+    made, path = config.load_profile("atlas", **asked, opponent_price_in=0.0), tmp_path / "r.sqlite"
+    chat, judge = (benchmarks.server(made, role, "m", path) for role in ("opponent", "judge"))
+    assert (chat.base_url, chat.prices) == ("http://j", (0.0, 60.0)) and judge.prices == (30.0, 60.0)
+    chat = benchmarks.server(config.load_profile("atlas", **asked, opponent_base_url="http://o"), "opponent", "m", path)
+    assert (chat.base_url, chat.prices) == ("http://o", (30.0, 60.0))
+    for own, terms in (({}, (None, (30.0, 60.0))), ({"translator_base_url": "http://t"}, ("http://t", (0.0, 0.0)))):
+        used = benchmarks.translator(config.load_profile("atlas", **asked, **own), path).keywords["backend"].client
+        assert (used.base_url, used.prices) == terms
 
 
 def test_prompts_go_through_any_of_the_seed_datas_translators(tmp_path, monkeypatch):

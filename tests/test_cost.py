@@ -56,7 +56,7 @@ def test_the_judge_and_the_translator_are_counted(tmp_path):
     profile = config.load_profile("paper", languages=["sw"], benchmarks=[str(tmp_path / "b.jsonl")], max_cost_usd=1.0)
     out, ins = cost.lengths(profile, "sw")
     paid = cost.usd(profile, "sw")
-    assert paid["judge"] == pytest.approx(80 * 2 * 8 * ((2 * out + ins + 300) * 30 + 256 * 60) / 1e6)
+    assert paid["judge"] == pytest.approx(80 * 18 * ((2 * out + ins + 300) * 30 + 256 * 60) / 1e6)
     assert paid["translation of seed data"] == pytest.approx(3000 * 1210.6 * 20 / 1e6)
 
 

@@ -110,13 +110,13 @@ def load_profile(name_or_path, **overrides):
     for key in ("opponent", "human_labels"):
         if str(values.get(key)).endswith(".jsonl"):
             values[key] = str(Path(values[key]).expanduser().absolute())
+    if isinstance(values.get("others"), list):                    # name=file
+        parts = [str(entry).partition("=") for entry in values["others"]]
+        values["others"] = [name + sign + (str(Path(file).expanduser().absolute()) if sign else "") for name, sign, file in parts]
     if str(values.get("accelerate_config")).endswith((".yaml", ".yml")):
         values["accelerate_config"] = str(Path(values["accelerate_config"]).expanduser().absolute())
     if isinstance(values.get("benchmarks"), list):
         values["benchmarks"] = [str(Path(str(path)).expanduser().absolute()) for path in values["benchmarks"]]
-    if isinstance(values.get("others"), list):                    # name=file
-        parts = [str(entry).partition("=") for entry in values["others"]]
-        values["others"] = [name + sign + (str(Path(file).expanduser().absolute()) if sign else "") for name, sign, file in parts]
     return checked(values, str(path) + (" with " + ", ".join(overrides) if overrides else ""))
 
 

@@ -110,10 +110,9 @@ def flops(row, weights, adapters=False):
 
 
 def usd(profile, lang):
-    """What is paid for one language: {what: USD}. Judging counts chapter 9's comparisons in both orders."""
+    """What is paid for one language: {what: USD}. Judging counts nine comparisons in both orders (chapter 9)."""
     out, ins = lengths(profile, lang)
-    contests = 8 + 3 * profile.judge_greedy + 2 * len(profile.others)    # sampled ones with zero-shot answers; greedy ones
-    judged = 0.0 if profile.judge_by == "oracle" else prompts(profile) * 2 * contests * (
+    judged = 0.0 if profile.judge_by == "oracle" else prompts(profile) * 18 * (
         (2 * out + ins + 300) * profile.judge_price_in + profile.judge_max_tokens * profile.judge_price_out) / 1e6
     chars = artifacts.paper_numbers()["table2"].get(lang, {"output": [1000]})["output"][0]
     seeds = profile.seed_size * chars * GOOGLE_USD / 1e6 if profile.seed_translator.startswith("google") else 0.0

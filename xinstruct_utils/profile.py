@@ -85,8 +85,8 @@ class Profile(BaseModel):
     tasks: list[str] = ["xnli", "xcopa", "xstorycloze"]
     task_data: str = ""
     task_limit: int = Field(0, ge=0)
-    # judging: prices in USD for a million tokens; max_cost_usd is for each language. Opponent and translator have the judge's
-    # address and prices unless they have their own; others: name=answers.jsonl; translator_model: as seed_translator below
+    # judging: prices in USD for a million tokens; max_cost_usd is for each language. The opponent has the judge's address and
+    # prices unless it has its own; others: name=answers.jsonl; translator_model, of the prompts: as seed_translator below
     judge_by: Literal["oracle", "openai"] = "oracle"
     judge_model: str = "gpt-4-0613"
     judge_base_url: str | None = None
@@ -104,9 +104,6 @@ class Profile(BaseModel):
     opponent_price_out: float | None = Field(None, ge=0)
     others: list[str] = []
     translator_model: str | None = None
-    translator_base_url: str | None = None
-    translator_price_in: float | None = Field(None, ge=0)
-    translator_price_out: float | None = Field(None, ge=0)
     human_labels: str | None = None
     # inference: this machine's processes (0: as many as training has), or servers that speak OpenAI's API (vLLM, SGLang).
     # server_command, run once for each of server_urls with {model}, {port}, {index} filled in, starts what a step needs.
@@ -119,3 +116,7 @@ class Profile(BaseModel):
     # seed data of others: all native pairs and `seed_size` English ones; translator: google, openai:MODEL, nllb:HUB_ID_OR_FOLDER
     seed_format: Literal["files", "oasst", "aya", "alpaca", "dolly"] = "files"
     seed_translator: str = ""
+    # server of openai:MODEL and its prices; without an address OpenAI's own, at the judge's prices
+    translator_base_url: str | None = None
+    translator_price_in: float = Field(0.0, ge=0)
+    translator_price_out: float = Field(0.0, ge=0)
