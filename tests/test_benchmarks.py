@@ -95,7 +95,7 @@ def test_prompts_are_translated_once_and_kept_as_a_file(tmp_path):
     assert benchmarks.translated(None, "sw", rows, tmp_path / "none.jsonl")[0]["native_instruction"] is None
 
 
-def test_the_opponent_has_the_judges_terms_unless_it_has_its_own_and_the_translator_those_of_the_seed_datas(tmp_path, monkeypatch):
+def test_opponent_has_the_judges_terms_or_its_own_and_the_translator_those_of_the_seed_datas(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     asked = {"judge_base_url": "http://j", "judge_price_in": 30.0, "judge_price_out": 60.0, "translator_model": "openai:m"}
     made, path = config.load_profile("atlas", **asked, opponent_price_in=0.0), tmp_path / "r.sqlite"
