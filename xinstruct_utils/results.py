@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from statistics import stdev
 
 from . import languages
 from .judge import POOLED
@@ -136,8 +137,7 @@ def table4_average(judged, numbers, label, base_model):
     for model in dict.fromkeys(m for v in judged.values() for m in v.get("win_table", {})):
         cells = {(b, c): 100 * judged[c]["win_table"][model][b]["win"] for b in ("vicuna", "lima", "wizardlm", "koala")
                  for c in ("bn", "sw", "ur") if judged.get(c, {}).get("win_table", {}).get(model, {}).get(b, {}).get("n")}
-        name = counterpart(model, base_model)
-        theirs = numbers["table4"].get(name)
+        theirs = numbers["table4"].get(name := counterpart(model, base_model))
         apart = [v - theirs[b][c] for (b, c), v in cells.items()] if theirs else []
         if cells:
             rows[name if theirs else model] = {"paper": text(theirs and theirs["average"]), label: text(mean(cells.values())),
@@ -147,13 +147,11 @@ def table4_average(judged, numbers, label, base_model):
 
 def views(judged, theirs, label):
     """Table 6: mean ± standard deviation over the languages' means; the paper's are over ten languages."""
-    import statistics
-
     rows = {("paper", m): {name: _spread(v) for name, v in row.items()} | {"n languages": "10"} for m, row in theirs.items()}
     for model in dict.fromkeys(m for v in judged.values() for m in v.get("views", {})):
         found = [v["views"][model] for v in judged.values() if v.get("views", {}).get(model)]
         ours = {name: [f[name] for f in found] for name in (found[0] if found else ())}
-        cells = {name: _spread([mean(v), statistics.stdev(v) if len(v) > 1 else None]) for name, v in ours.items()}
+        cells = {name: _spread([mean(v), stdev(v) if len(v) > 1 else None]) for name, v in ours.items()}
         rows[label, model] = cells | {"n languages": str(len(found))}
         if model == "refined" and found:
             best = theirs["X-Instruction 13B"]
