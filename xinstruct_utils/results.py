@@ -190,13 +190,13 @@ def categories(judged, theirs, label):
     for name in names:
         row = {"paper: seed": "", "paper: X-Instruction": ""}
         if name in theirs:
-            old, new = theirs[name]
-            row = {"paper: seed": text(old), "paper: X-Instruction": f"{new:.1f} ({new - old:+.1f})"}
+            old, new, gain = theirs[name]                  # the gain as printed, from figures that were not rounded yet
+            row = {"paper: seed": text(old), "paper: X-Instruction": f"{new:.1f} ({gain:+.1f})"}
         per = [{m: w[m].get(name) for m in ("seed", "refined")} for w in found if w["refined"].get(name)]
         same = name in theirs and all("generic" in w["refined"] for w in found)                # Vicuna's categories
         seed, refined = (mean(p[m][0] for p in per) for m in ("seed", "refined"))
         row |= {f"{label}: seed": text(seed), f"{label}: refined": text(refined) + (f" ({refined - seed:+.1f})" if per else ""),
-                "difference of gains": text(refined - seed - new + old, "+.1f") if per and same else "",
+                "difference of gains": text(refined - seed - gain, "+.1f") if per and same else "",
                 "n prompts": text(mean(p["refined"][1] for p in per), ".0f")}
         rows[name] = row
     return _frame(rows)
