@@ -113,6 +113,13 @@ def test_a_corrected_sentence_changes_the_pages(runs, monkeypatch, tmp_path):
     assert {name: path.read_bytes() for name, path in paths.items()} == before
 
 
+def test_prompts_have_a_level_of_difficulty_in_each_of_the_papers_bins():
+    rows, truth = pages.prompts("sw", 100, 0, world.facts())
+    from xinstruct_utils import judge
+    made = judge.grouped([r | {"verdict": "tie"} for r in rows], "difficulty")
+    assert set(made) == set(judge.LEVELS) and not any(truth[r["id"]]["hidden"] for r in made["easy"])
+
+
 def test_instruction_verdicts():
     code, other = list(world.countries())[:2]
     here, there = (world.values(world.Fact("codes", c, c), "en")["name"] for c in (code, other))

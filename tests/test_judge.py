@@ -115,6 +115,30 @@ def test_an_answer_cannot_leave_its_place_in_the_prompt_and_the_rest_is_as_print
                          "be wrapped by <score2>.")
 
 
+class Unclear:
+    """Stands where the client does: the first reply to each prompt has no scores; `asked` are all requests."""
+
+    def __init__(self):
+        self.asked = []
+
+    def body(self, prompt, temperature=0.0, **more):
+        return {"prompt": prompt, "temperature": temperature, **more}
+
+    def ask(self, bodies, batch):
+        self.asked += bodies
+        said = ("<score1>8</score1> <score2>7</score2> "
+                "<helpfulness>1</helpfulness> <relevance>2</relevance> <accuracy>3</accuracy>")
+        return [{"text": said if b["temperature"] else "I cannot say."} for b in bodies]
+
+
+def test_what_cannot_be_read_is_asked_again_with_sampling_scores_and_views_alike():
+    rows, client = [{"id": 1, "instruction": "2 + 2?"}], Unclear()
+    assert judge.remote(client, "sw", [(rows, {1: "4"}, {1: "5"})])(rows[0], "4", "5") == (8, 7)
+    assert [(b["temperature"] > 0, "seed" in b) for b in client.asked] == 2 * [(False, False)] + 2 * [(True, True)]
+    client = Unclear()
+    assert judge.views(client, "sw", rows, {1: "4"}) == {1: (1, 2, 3)} and len(client.asked) == 2
+
+
 def test_the_three_views_are_read_from_their_tags():
     text = "<helpfulness>8</helpfulness> <relevance>9.5</relevance> <accuracy>7/10</accuracy>"
     assert scores.tagged(text, prompts.VIEWS) == (8, 9.5, 7) and scores.tagged(text[:-30], prompts.VIEWS) is None

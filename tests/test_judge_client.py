@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from xinstruct_utils import client
-from xinstruct_utils.artifacts import REPO, InputError, read_json, read_jsonl, write_json
+from xinstruct_utils.artifacts import REPO, InputError, read_json, read_jsonl, write_json, write_jsonl
 from xinstruct_utils.atlas import BASE_MODEL
 
 LATENCY, CONCURRENCY, PATIENCE, FAULTS = 0.14, 16, 0.2, ("429", "500", "time-out", "cut", "not JSON", "empty")
@@ -196,8 +196,11 @@ def test_a_run_with_faults_killed_twice_loses_nothing_pays_nothing_twice_and_is_
     ideal = 2 * n * LATENCY / CONCURRENCY
     print(f"{len(rough.faults)} tries, {len(rough.faults) - rough.faults.count(None)} of them faults; on its way at a kill: "
           f"{len(twice)}; ideal {ideal:.1f} s, taken {taken:.1f} s, {taken - held / CONCURRENCY:.1f} s without the faults' waits")
-    crowd = max(1.0, os.getloadavg()[0] / os.cpu_count())     # others on the machine take their share of the processor
-    assert taken - held / CONCURRENCY <= 1.5 * crowd * ideal and max(rough.busy) <= CONCURRENCY + len(lives)
+    assert max(rough.busy) <= CONCURRENCY + len(lives)
+    if os.getloadavg()[0] > os.cpu_count():                   # a wall time means nothing where others hold the processor
+        pytest.skip(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors: all checked but the wall time, which was "
+                    f"{(taken - held / CONCURRENCY) / ideal:.2f} times the ideal; run this test on an idle machine")
+    assert taken - held / CONCURRENCY <= 1.5 * ideal
 
 
 @pytest.fixture
@@ -379,6 +382,50 @@ def folder_with_models(runs):
         shutil.copytree(BASE_MODEL, home / "models" / name)
     write_json(home / "manifest.json", {})
     return home / "models" / "seed"
+
+
+def benchmark_files(home):
+    """Three prompts of Vicuna and two of WizardLM in their own format, and another model's answers to all of them."""
+    vicuna = [{"question_id": k, "category": c, "turns": [f"Question {k}?"]} for k, c in enumerate(("math", "generic", "math"))]
+    wizard = [{"idx": k, "Skill": "Math", "Difficulty": 9 - 8 * k, "Instruction": f"Task {k}."} for k in range(2)]
+    asked = [r["turns"][0] for r in vicuna] + [r["Instruction"] for r in wizard]
+    chat = [{"instruction": q, "output": "Chat."} for q in asked]
+    for name, rows in (("vicuna", vicuna), ("wizardlm", wizard), ("chat", chat)):
+        write_jsonl(home / f"{name}.jsonl", rows)
+    return [str(home / f"{name}.jsonl") for name in ("vicuna", "wizardlm", "chat")]
+
+
+def test_the_notebook_judges_benchmark_files_against_other_models_and_pools_them_as_table_5_does(runs, key, tmp_path):
+    folder_with_models(runs)
+    vicuna, wizard, chat = benchmark_files(tmp_path)
+
+    def reply(prompt):
+        """Chat wins every question of Vicuna and loses every task of WizardLM; a view is 5."""
+        if "its helpfulness" in prompt:
+            return "<helpfulness>5</helpfulness><relevance>6</relevance><accuracy>7</accuracy>"
+        first = "<answer1> Chat. </answer1>" in prompt
+        a, b = (9, 2) if first == ("Question" in prompt) else (2, 9)
+        return f"<score1>{a}</score1> <score2>{b}</score2>"
+
+    with serving(reply=reply) as server:
+        settings = {"judge_by": "openai", "judge_model": "j", "judge_base_url": server.url, "benchmarks": f"{vicuna},{wizard}",
+                    "opponent": chat, "others": f"Bactrian-M={chat}", "max_new_tokens_output": 4}
+        command = [sys.executable, "-m", "xinstruct_utils.run", "09_judge_evaluation", "--run", "served", "--profile", "smoke",
+                   "--lang", "sw", *(word for k, v in settings.items() for word in ("-p", f"{k}={v}"))]
+        made = subprocess.run(command, cwd=REPO, env=os.environ | {"PYTHONPATH": f"{REPO}:{os.environ.get('PYTHONPATH', '')}"},
+                              capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr[-3000:]
+    measured = read_json(runs / "served" / "sw" / "09_judge_evaluation" / "measures.json")
+    table = measured["win_table"]["refined"]
+    assert [table[b]["win"] for b in ("vicuna", "wizardlm", "vicuna + wizardlm")] == [0, 1, 2 / 5]
+    assert [table[b]["n"] for b in ("vicuna", "wizardlm", "vicuna + wizardlm")] == [3, 2, 5]
+    assert table["vicuna + wizardlm"]["score"] == (3 * 2 + 2 * 9) / 5 and table["vicuna + wizardlm"]["read"] == 5
+    assert table["vicuna + wizardlm"]["low"] < 0.4 < table["vicuna + wizardlm"]["high"]
+    assert measured["win_table"].keys() == {"refined", "unrefined", "seed", "Bactrian-M"}
+    assert measured["won"]["refined"] == {"math": [0, 2], "generic": [0, 1], "all": [0, 3]}      # Vicuna's math, not WizardLM's
+    assert set(measured["views"]) == {"refined", "unrefined", "seed", "Bactrian-M", "opponent"}
+    pairs = {(r["a"], r["b"]) for r in read_jsonl(runs / "served" / "sw" / "09_judge_evaluation" / "verdicts.jsonl")}
+    assert ("refined", "Bactrian-M") in pairs and not any("greedy" in name for pair in pairs for name in pair)
 
 
 @pytest.mark.skipif(not all(map(importlib.util.find_spec, ("fastapi", "uvicorn"))),

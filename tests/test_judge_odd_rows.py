@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from xinstruct_utils import judge
+from xinstruct_utils import scores
 from xinstruct_utils.artifacts import REPO, read_json, read_jsonl
 
 REVIEWS = REPO.parent / "shared" / "data" / "judge_reviews"
@@ -17,7 +17,7 @@ def odd_rows():
     for path in sorted(REVIEWS.rglob("*review_*.jsonl")):
         for number, row in enumerate(read_jsonl(path), 1):
             if not re.fullmatch(r"\s*[\d.]+[\s,]+[\d.]+\s*", row["text"].split("\n")[0]):
-                got = judge.paired(row["text"])
+                got = scores.paired(row["text"])
                 made[f"{path.name}:{number}"] = list(got) if got else None
     return made
 

@@ -62,6 +62,18 @@ def test_win_bars_carry_counts_and_n():
     assert "n = 8" in words and "unparsed" in words and words.startswith("4 | 2 | 2")
 
 
+def test_intervals_are_drawn_where_they_are_known():
+    assert "n = 8, 10% to 90% won" in texts(plots.wins({"a": WIN | {"win_low": 0.1, "win_high": 0.9}}))
+    assert "won" not in texts(plots.wins(*FULL["wins"]))
+    lines = plots.radar(*FULL["radar"]).figure.axes[0].collections
+    ends = [path.vertices[:, 1].tolist() for path in lines[0].get_paths()]
+    assert len(lines) == 2 and ends[:2] == [[0.4, 0.6], [0.1, pytest.approx(0.3)]]
+
+
+def test_an_empty_figure_says_what_is_missing():
+    assert "This run has no prompts with a level" in texts(plots.wins({}, "prompts with a level"))
+
+
 def test_a_category_without_a_share_leaves_a_gap_in_the_radar():
     axes = plots.radar(*FULL["radar"]).figure.axes
     assert len(axes) == 1 and np.isnan(axes[0].lines[1].get_ydata()[1]) and axes[0].lines[0].get_ydata()[0] == 0.5

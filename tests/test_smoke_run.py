@@ -185,6 +185,8 @@ def test_ids_are_those_of_the_texts(finished):
 def test_figures_for_programs_have_names_and_no_holes(finished):
     figures = read_json(finished / "all" / "13_results" / "figures.json")
     assert {"generator_exact", "random_precision", "wall_s", "peak_rss_gib", "one_pass_label_agreement"} <= set(figures)
+    assert {"verb_noun_f1_ewt", "verb_noun_coverage", "order_flip_rate", "valid_instruction_share", "acceptable_response_share",
+            "task_accuracy"} <= set(figures)                     # those that issue 3 names
     assert len(figures["kept_precision"]["sw"]) == 2 and 0 < figures["peak_rss_gib"] < 6
     assert all(value not in (None, {}, []) for value in figures.values())
 

@@ -81,26 +81,23 @@ def read_labels(path):
     return found
 
 
-def server(profile, role, model, path):
+def server(profile, role, model, path, max_tokens=256):
     """The client of a model on a server; role: "judge", or "opponent", whose address and prices are the judge's where it has
     none of its own. path: the file of replies, one for all roles, so that they share a budget."""
-    url, *prices = terms(profile, role)
-    return Client(path, model, url, profile.judge_concurrency, *prices, profile.max_cost_usd, profile.judge_max_tokens)
-
-
-def terms(profile, role):
-    """Address and prices (in, out) of a role: "judge", "opponent" or "translator"."""
-    own = [getattr(profile, f"{role}_{name}") for name in ("base_url", "price_in", "price_out")]
-    return [value if value is not None else getattr(profile, f"judge_{name}")
-            for name, value in zip(("base_url", "price_in", "price_out"), own, strict=True)]
+    terms = [getattr(profile, f"{role}_{name}") for name in ("base_url", "price_in", "price_out")]
+    url, *prices = [getattr(profile, f"judge_{name}") if own is None else own
+                    for name, own in zip(("base_url", "price_in", "price_out"), terms, strict=True)]
+    return Client(path, model, url, profile.judge_concurrency, *prices, profile.max_cost_usd, max_tokens)
 
 
 def translator(profile, path):
-    """What translates the prompts (`translator_model`), as `translate.open_translator` gives it, or None."""
+    """What translates the prompts (`translator_model`), as `translate.open_translator` gives it, or None. The terms are those of
+    the seed data's: a server of its own with its prices, else OpenAI at the judge's."""
     if not profile.translator_model:
         return None
-    url, *prices = terms(profile, "translator")
-    return translate.open_translator(profile.translator_model, path, url, profile.max_cost_usd, tuple(prices))
+    payer = "translator" if profile.translator_base_url else "judge"
+    prices = tuple(getattr(profile, f"{payer}_{name}") for name in ("price_in", "price_out"))
+    return translate.open_translator(profile.translator_model, path, profile.translator_base_url, profile.max_cost_usd, prices)
 
 
 def others(named, taken):

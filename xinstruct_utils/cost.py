@@ -139,7 +139,7 @@ def usd(profile, lang):
 
     # Three pairs, sampled (and greedy); each model against an opponent of outside; the zero-shot answers twice.
     models, outside = 3 + len(p.baselines) + len(p.others), p.opponent not in ("refined", "unrefined", "seed")
-    contests = 3 + 3 * p.judge_greedy + (models if outside else models - 3) + 2
+    contests = 3 + 3 * p.judge_greedy + (models if outside else models - 3) + 2 + len(p.others)
     asked = prompts(p, lang) if p.judge_by == "openai" else 0
     chars = artifacts.paper_numbers()["table2"].get(lang, {"output": [1000]})["output"][0]
     seeds = {"google": p.seed_size * chars * GOOGLE_USD / 1e6,

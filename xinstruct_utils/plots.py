@@ -221,7 +221,7 @@ def radar(panels):
         angles = [2 * math.pi * k / len(names) for k in range(len(names) + 1)]
         for k, (model, shares) in enumerate(models.items()):
             values, low, high = zip(*(shares.get(n, 3 * (math.nan,)) for n in [*names, names[0]]), strict=True)
-            axis.fill_between(angles, low, high, color=COLOURS[k % 7], alpha=0.12, lw=0)
+            axis.vlines([a + 0.05 * k for a in angles], low, high, color=COLOURS[k % 7], alpha=0.45, lw=1.2)  # side by side
             axis.plot(angles, values, color=COLOURS[k % 7], ls=DASHES[k % 7], marker=MARKERS[k % 7], ms=3.5, label=model)
         axis.set(title=title.replace(" vs ", "\nvs "), ylim=(0, None), theta_offset=math.pi / 2, theta_direction=-1,
                  rlabel_position=180 / len(names))

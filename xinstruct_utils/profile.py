@@ -90,8 +90,8 @@ class Profile(BaseModel):
     tasks: list[str] = ["xnli", "xcopa", "xstorycloze"]
     task_data: str = ""
     task_limit: int = Field(0, ge=0)
-    # judging: prices in USD for a million tokens; max_cost_usd is for each language. Opponent and translator have the judge's
-    # address and prices unless they have their own; others: name=answers.jsonl; translator_model: as seed_translator below
+    # judging: prices in USD for a million tokens; max_cost_usd is for each language. The opponent has the judge's address and
+    # prices unless it has its own; others: name=answers.jsonl; translator_model, of the prompts: as seed_translator below
     judge_by: Literal["oracle", "openai"] = "oracle"
     judge_model: str = "gpt-4-0613"
     judge_base_url: str | None = None
@@ -109,9 +109,6 @@ class Profile(BaseModel):
     opponent_price_out: float | None = Field(None, ge=0)
     others: list[str] = []
     translator_model: str | None = None
-    translator_base_url: str | None = None
-    translator_price_in: float | None = Field(None, ge=0)
-    translator_price_out: float | None = Field(None, ge=0)
     human_labels: str | None = None
     # sustained TFLOP/s of one device for `make plan`; 0: as measured by benchmarks/gpu.py, or assumed
     gpu_tflops: float = Field(0.0, ge=0)

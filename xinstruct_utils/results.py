@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from statistics import stdev
 
 from . import languages
 from .judge import POOLED
@@ -127,7 +128,7 @@ def table11(numbers, benchmark):
     out = {m: {c: (w, None) for c, w in row[benchmark].items()} for m, row in numbers["table4"].items() if benchmark in row}
     for model, row in numbers["table11"].get(benchmark, {}).items():
         out.setdefault(model, {}).update(row)
-    return out
+    return {model: out[model] for model in numbers["table5"] if model in out}      # in one order everywhere
 
 
 def table4_average(judged, numbers, label, base_model):
@@ -136,8 +137,7 @@ def table4_average(judged, numbers, label, base_model):
     for model in dict.fromkeys(m for v in judged.values() for m in v.get("win_table", {})):
         cells = {(b, c): 100 * judged[c]["win_table"][model][b]["win"] for b in ("vicuna", "lima", "wizardlm", "koala")
                  for c in ("bn", "sw", "ur") if judged.get(c, {}).get("win_table", {}).get(model, {}).get(b, {}).get("n")}
-        name = counterpart(model, base_model)
-        theirs = numbers["table4"].get(name)
+        theirs = numbers["table4"].get(name := counterpart(model, base_model))
         apart = [v - theirs[b][c] for (b, c), v in cells.items()] if theirs else []
         if cells:
             rows[name if theirs else model] = {"paper": text(theirs and theirs["average"]), label: text(mean(cells.values())),
@@ -147,13 +147,11 @@ def table4_average(judged, numbers, label, base_model):
 
 def views(judged, theirs, label):
     """Table 6: mean ± standard deviation over the languages' means; the paper's are over ten languages."""
-    import statistics
-
     rows = {("paper", m): {name: _spread(v) for name, v in row.items()} | {"n languages": "10"} for m, row in theirs.items()}
     for model in dict.fromkeys(m for v in judged.values() for m in v.get("views", {})):
         found = [v["views"][model] for v in judged.values() if v.get("views", {}).get(model)]
         ours = {name: [f[name] for f in found] for name in (found[0] if found else ())}
-        cells = {name: _spread([mean(v), statistics.stdev(v) if len(v) > 1 else None]) for name, v in ours.items()}
+        cells = {name: _spread([mean(v), stdev(v) if len(v) > 1 else None]) for name, v in ours.items()}
         rows[label, model] = cells | {"n languages": str(len(found))}
         if model == "refined" and found:
             best = theirs["X-Instruction 13B"]
@@ -192,13 +190,13 @@ def categories(judged, theirs, label):
     for name in names:
         row = {"paper: seed": "", "paper: X-Instruction": ""}
         if name in theirs:
-            old, new = theirs[name]
-            row = {"paper: seed": text(old), "paper: X-Instruction": f"{new:.1f} ({new - old:+.1f})"}
+            old, new, gain = theirs[name]                  # the gain as printed, from figures that were not rounded yet
+            row = {"paper: seed": text(old), "paper: X-Instruction": f"{new:.1f} ({gain:+.1f})"}
         per = [{m: w[m].get(name) for m in ("seed", "refined")} for w in found if w["refined"].get(name)]
         same = name in theirs and all("generic" in w["refined"] for w in found)                # Vicuna's categories
         seed, refined = (mean(p[m][0] for p in per) for m in ("seed", "refined"))
         row |= {f"{label}: seed": text(seed), f"{label}: refined": text(refined) + (f" ({refined - seed:+.1f})" if per else ""),
-                "difference of gains": text(refined - seed - new + old, "+.1f") if per and same else "",
+                "difference of gains": text(refined - seed - gain, "+.1f") if per and same else "",
                 "n prompts": text(mean(p["refined"][1] for p in per), ".0f")}
         rows[name] = row
     return _frame(rows)
