@@ -378,9 +378,10 @@ def test_a_failed_line_of_a_batch_is_told_and_asked_for_by_the_next_job(tmp_path
 def folder_with_models(runs):
     """A run whose three tuned models are the Atlas's base model: what it answers does not matter here."""
     home = runs / "served" / "sw" / "08_instruction_tuning"
-    for name in ("refined", "unrefined", "seed"):
+    names = ("refined", "unrefined", "seed")
+    for name in names:
         shutil.copytree(BASE_MODEL, home / "models" / name)
-    write_json(home / "manifest.json", {})
+    write_json(home / "manifest.json", {"outputs": {f"models/{name}/model.safetensors": "" for name in names}})
     return home / "models" / "seed"
 
 
