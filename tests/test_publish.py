@@ -92,7 +92,8 @@ def test_no_setting_that_tells_of_the_machine_or_holds_a_key_is_in_a_card():
               "judge_base_url": "https://user:secret@judge.example", "seed_translator": "google:https://secret.example"}
     for place in ("/home/ada/x.bin", "~/x.bin", "../ada/x.bin"):
         profile = config.load_profile("modern")
-        texts = {k: place for k, v in profile if isinstance(v, str | None) and k not in ("source", "corpus_source") and "price" not in k}
+        texts = {k: place for k, v in profile
+                 if isinstance(v, str | None) and k not in ("source", "corpus_source") and "price" not in k}
         told = publish._settings(profile.model_copy(update=texts | secret))
         assert not any(word in told for word in ("secret", "ada/", "10.0.0.7", "~")), told
         assert "base_model: x.bin" in told and "learning_rate" in told and "server_command" not in told

@@ -53,7 +53,8 @@ def test_a_folder_may_mix_packings_and_text_files(tmp_path):
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("a.jsonl.zst", pa.compress(jsonl([{"text": t} for t in TEXTS]), codec="zstd", asbytes=True)[:-9], "damaged or cut off"),
     ("a.jsonl.zst", b"plain\n", "not Zstandard at all"), ("a.txt", b"\xe4", "not UTF-8 at byte 0"),
-    ("a.txt.gz", gzip.compress(b"x" * 99, mtime=0)[:-4], "expected a readable text file"), ("e.md", b"x", "nothing to read in it"),
+    ("a.txt.gz", gzip.compress(b"x" * 99, mtime=0)[:-4], "expected a readable text file"),
+    ("e.md", b"x", "nothing to read in it"),
     ("a.jsonl", jsonl([{"content": "x"}]), "line 1: expected the fields language, text"),
     ("a.jsonl", jsonl([{"text": "a", "language": "xx"}]), "line 1: unknown language code 'xx'"),
     ("a.jsonl", jsonl([{"text": "a", "id": 1}, {"text": "b", "id": 1}]), "line 2: duplicate id 1, first in line 1"),

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from . import artifacts, data, languages, translate
+from . import artifacts, data, prompts, translate
 from .artifacts import InputError
 from .client import Client
 
@@ -66,8 +66,8 @@ def read_answers(path, questions):
 
 
 def ask_answers(client, lang, questions, batch=False):
-    """A model's answers through its server, asked in English as our models are: {id: text}; "" where it refused."""
-    bodies = [client.body(f"{q['instruction']} Answer in {languages.get(lang).name}.", 2048, 0.7) for q in questions]
+    """A model's answers through its server, asked as the authors asked ChatGPT: {id: text}; "" where it refused."""
+    bodies = [client.body(None, 2048, 0.7, messages=prompts.chat_request(q["instruction"], lang)) for q in questions]
     return {q["id"]: reply.get("text", "") for q, reply in zip(questions, client.ask(bodies, batch), strict=True)}
 
 
@@ -97,7 +97,8 @@ def translator(profile, path):
         return None
     payer = "translator" if profile.translator_base_url else "judge"
     prices = tuple(getattr(profile, f"{payer}_{name}") for name in ("price_in", "price_out"))
-    return translate.open_translator(profile.translator_model, path, profile.translator_base_url, profile.max_cost_usd, prices)
+    return translate.open_translator(profile.translator_model, path, profile.translator_base_url, profile.max_cost_usd, prices,
+                                    profile.threads)
 
 
 def others(named, taken):

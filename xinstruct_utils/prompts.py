@@ -107,6 +107,18 @@ def views_request(instruction, output, lang):
     return _filled(VIEWS_JUDGE, lang=languages.get(lang).name, instruction=instruction, output=output)
 
 
+# What the authors' chatgpt_generation.py sends before each question of the baseline ChatGPT (it is the judge's sentence).
+CHAT_SYSTEM = ("We would like to request your feedback on the performance of AI assistant in response to the instruction and the "
+               "given input displayed following.")
+
+
+def chat_request(instruction, lang):
+    """Messages that ask a chat model of others, the paper's ChatGPT, for an answer, as the authors do."""
+    user = (f"Given an instruction in English, please generate a response in {languages.get(lang).name}.\n\n"
+            f"Instruction: {instruction}\n\n### Response:")
+    return [{"role": "system", "content": CHAT_SYSTEM}, {"role": "user", "content": user}]
+
+
 def translation_request(text, lang):
     """Prompt that asks a language model to translate an evaluation prompt (paper 5.1) or a side of a seed pair (4.1)."""
     return (f"Translate the following text into {languages.named(lang).name}. Reply with the translation only; do not answer or "
