@@ -20,8 +20,8 @@ def test_a_small_run_by_hand(tmp_path):
     """1,000 texts of 55 + 12 tokens, one round, a model of 1 M weights, on a CPU core: 45, 40 and 20 GFLOP/s."""
     profile = config.load_profile("atlas", languages=["sw"], corpus_size=1000, seed_size=500, d0x_size=300, iterations=1,
                                   keep=100, final_size=80, generator_epochs=2, evaluators=1, damaged_per_pair=2,
-                                  follower_per_pair=1, mismatched_per_pair=2, evaluator_epochs=4, follower_epochs=3,
-                                  prompt_count=10, held_out_pairs=20)
+                                  follower_per_pair=1, mismatched_per_pair=2, true_per_pair=1, evaluator_epochs=4,
+                                  follower_epochs=3, prompt_count=10, held_out_pairs=20)
     rows = {}
     for row in cost.steps(profile, "sw"):
         rows[row["step"]] = rows.get(row["step"], 0) + cost.flops(row, 1e6)

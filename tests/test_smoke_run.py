@@ -287,7 +287,7 @@ def test_a_chapter_can_be_stepped_through_by_hand_in_a_clean_kernel(smoke, tmp_p
     notebook = nbformat.read(REPO / "notebooks" / "01_seed_data.ipynb", as_version=4)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
-            cell.source = cell.source.replace('"atlas"', '"smoke"') + "\nd0x_size = 40"
+            cell.source = cell.source.replace('run: str = "atlas"', 'run: str = "smoke"') + "\nd0x_size = 40"
     NotebookClient(notebook, resources={"metadata": {"path": str(REPO / "notebooks")}}).execute()
     here, there = (root / "smoke" / "sw" / "01_seed_data" / "seed.jsonl" for root in (tmp_path / "runs", smoke.root))
     assert here.read_bytes() == there.read_bytes() and (here.parent / "manifest.json").exists()

@@ -91,7 +91,8 @@ def steps(profile, lang):
     p, (out, ins) = profile, lengths(profile, lang)
     texts = corpus_texts(p)
     pair, (d0x, d0r) = out + ins, map(len, data.split_seed([{"id": str(k)} for k in range(p.seed_size)], p.d0x_size, 0))
-    ratings = (d0r - min(p.held_out_pairs, d0r // 4)) * (1 + p.damaged_per_pair + p.follower_per_pair + p.mismatched_per_pair)
+    made_of = p.true_per_pair + p.damaged_per_pair + p.follower_per_pair + p.mismatched_per_pair
+    ratings = (d0r - min(p.held_out_pairs, d0r // 4)) * made_of
     made = [("03 train generator", "train", p.seed_size * pair, p.generator_epochs),
             ("03 write instructions", "read", texts * out, 1), ("03 write instructions", "write", texts * ins, 1)]
     for k in range(1, p.iterations + 1):

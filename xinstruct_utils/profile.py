@@ -44,7 +44,7 @@ class Profile(BaseModel):
     max_tokens: int = Field(512, gt=0)
     generator_epochs: int = Field(5, gt=0)
     follower_epochs: int = Field(3, gt=0)
-    evaluator_epochs: int = Field(4, gt=0)
+    evaluator_epochs: int = Field(3, gt=0)
     bf16: bool = True
     threads: int = Field(1, gt=0)
     train_processes: int = Field(1, gt=0)
@@ -73,6 +73,7 @@ class Profile(BaseModel):
     damaged_per_pair: int = Field(2, ge=0)
     follower_per_pair: int = Field(1, ge=0)
     mismatched_per_pair: int = Field(1, ge=0)
+    true_per_pair: int = Field(2, gt=0)
     follower_temperature: float = Field(1.2, ge=0)
     evaluators: int = Field(1, gt=0)
     held_out_pairs: int = Field(30, ge=0)    # of D0r, whose pseudo-ratings test the evaluators; a quarter of D0r at the most
