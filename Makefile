@@ -45,10 +45,10 @@ book: install  ## run the whole method in the Atlas and render the book
 	$(SNAKE) --quiet rules host reason $(CONFIG)
 	$(PYTHON) -m xinstruct_utils.book $(RUN)
 
-# Tests side by side, a file at a time (tests/conftest.py); the smoke run they share goes first.
+# Tests side by side, a file at a time; they share one smoke run (tests/conftest.py).
 TEST_JOBS ?= 2
 test: install  ## run the tests
-	$(PYTHON) -m pytest -n $(TEST_JOBS) --dist loadgroup --no-loadscope-reorder
+	$(PYTHON) -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
 test-slow: install  ## tests that take minutes each: ZeRO-3, a real Slurm (Debian's slurm-wlm and munge, and root)
 	$(PYTHON) -m pytest -m slow

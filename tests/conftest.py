@@ -1,5 +1,6 @@
 """Shared parts of the tests: runs in a folder of their own, tiny notebooks, and one real smoke run for all who need it."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -17,13 +18,9 @@ from xinstruct_utils import artifacts  # noqa: E402
 Smoke = namedtuple("Smoke", "root wall_s output")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """For tests side by side (`make test`): a file's tests share a process, and so do all that share the smoke run, which
-    takes longest and goes first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("smoke" if "smoke" in item.fixturenames else item.path.stem))
-    items.sort(key=lambda item: "smoke" not in item.fixturenames)
+    """For tests side by side (`make test`, a file at a time): the file that takes longest goes first."""
+    items.sort(key=lambda item: item.path.stem != "test_faults")
 
 
 @pytest.fixture
@@ -66,9 +63,17 @@ def snakemake(root, *more, notebooks=None, **kwargs):
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """One undisturbed run of the smoke profile: its folder of runs, how long it took, what was printed."""
-    root, begun = tmp_path_factory.mktemp("smoke"), time.time()
-    child = snakemake(root, "--config", "profile=smoke", "run=smoke")
-    output, _ = child.communicate()
-    assert child.returncode == 0, output[-4000:]
-    return Smoke(root, time.time() - begun, output)
+    """One undisturbed run of the smoke profile: its folder of runs, how long it took, what was printed. Processes of
+    pytest-xdist share it: the first one makes it, the others wait."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke"
+    with open(root.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        told = root.with_suffix(".json")
+        if not told.exists():
+            begun = time.time()
+            child = snakemake(root, "--config", "profile=smoke", "run=smoke")
+            output, _ = child.communicate()
+            assert child.returncode == 0, output[-4000:]
+            artifacts.write_json(told, [time.time() - begun, output])
+    return Smoke(root, *artifacts.read_json(told))
