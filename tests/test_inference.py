@@ -170,14 +170,14 @@ def test_two_ranks_killed_in_the_middle_and_gone_on_with_by_one_give_the_bytes_o
         code = f"from xinstruct_utils import launch; launch.run('inference', {s!r}, {str(home / 'out')!r})"
         child = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.time() + 120
-        while len(list((home / "out").glob("shard-*"))) < 3:
+        while len({int(p.stem[-1]) % 2 for p in (home / "out").glob("shard-*")}) < 2:   # each rank has written one
             assert child.poll() is None and time.time() < until
             time.sleep(0.01)
         child.kill()
         child.wait()
 
     halfway = job("two", 2, kill)
-    assert 3 <= len(halfway) < 10 and not (runs / "two" / "sw" / "step" / "out" / "done.json").exists()
+    assert 2 <= len(halfway) < 10 and not (runs / "two" / "sw" / "step" / "out" / "done.json").exists()
     log = (runs / "two" / "sw" / "step" / "logs" / "out.log").read_text()
     assert "rank 0" in log and "rank 1" in log
     resumed, alone = job("two", 1), job("one", 1)
