@@ -57,8 +57,7 @@ def file_hash(path):
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         made.update(str(file.relative_to(path)).encode() if path.is_dir() else b"")
         with open(file, "rb") as stream:
-            while block := stream.read(1 << 20):
-                made.update(block)
+            hashlib.file_digest(stream, lambda: made)
     return made.hexdigest()
 
 
@@ -207,8 +206,8 @@ class Step:
         if rows_in != rows_out + sum(dropped.values()):
             raise InputError(f"{self.notebook}, {stage}: {rows_in} rows in, but {rows_out} out and {dropped} dropped; "
                              "a row was lost or counted twice")
-        self.counts = [c for c in self.counts if c["stage"] != stage]
-        self.counts.append({"stage": stage, "in": rows_in, "out": rows_out, "dropped": dropped})
+        counted = {"stage": stage, "in": rows_in, "out": rows_out, "dropped": dropped}
+        self.counts = [*(c for c in self.counts if c["stage"] != stage), counted]
         import pandas as pd
         told = {"stage": stage, "in": rows_in, "out": rows_out} | {f"dropped: {k}": v for k, v in dropped.items()}
         return pd.DataFrame([told]).set_index("stage")
@@ -231,8 +230,7 @@ class Step:
 
     def finish(self, outputs):
         """Last cell of a notebook: hash the outputs, names or {name: rows that must be in it}; the manifest follows then."""
-        absent = [o for o in outputs if not self.path(o).exists()]
-        if absent:
+        if absent := [o for o in outputs if not self.path(o).exists()]:
             raise InputError(f"{self.notebook}: step.finish names {', '.join(absent)}, but there is no such file in {self.dir}")
         if isinstance(outputs, dict):
             from .account import check

@@ -33,12 +33,10 @@ def unchanged(folder, hashes, of=artifacts.file_hash):
 
 def differing(told, key):
     """Names of what a step's file says otherwise than `key`; parameters of where and how fast it ran do not count."""
-    def steady(values):
-        return {k: {n: x for n, x in v.items() if n not in config.MACHINE} if k == "parameters" and v else v
-                for k, v in values.items()}
+    def steady(k, value):
+        return {n: x for n, x in value.items() if n not in config.MACHINE} if k == "parameters" and value else value
 
-    told, key = steady(told), steady(key)
-    return [k for k in key if told.get(k) != key[k]]
+    return [k for k in key if steady(k, told.get(k)) != steady(k, key[k])]
 
 
 def up_to_date(home, key):
