@@ -28,9 +28,14 @@ def timed(work):
 
 
 def theirs(temperature, top_p):
-    """Nucleus sampling as transformers does it."""
+    """Nucleus sampling as transformers does it: a sort, and a draw from the whole vocabulary."""
     warm, top = TemperatureLogitsWarper(temperature), TopPLogitsWarper(top_p)
-    return lambda ids, scores: top(ids, warm(ids, scores))
+
+    def warp(ids, scores):
+        chosen = top(ids, warm(ids, scores)).softmax(-1).multinomial(1)
+        return torch.full_like(scores, float("-inf")).scatter_(-1, chosen, 0.0)
+
+    return warp
 
 
 def main():
@@ -48,15 +53,18 @@ def main():
         """Generation in the order of arrival, 16 prompts at a time."""
         return [inference.generate(model, tokenizer, requests[i:i + budget], 10**9, 24) for i in range(0, len(requests), budget)]
 
-    def sampled(nucleus):
-        """Sampled generation with this nucleus."""
-        with mock.patch.object(inference, "nucleus", nucleus):
+    def sampled(drawn, attention="eager"):
+        """Sampled generation with this way of drawing a token, and this attention."""
+        model.set_attn_implementation(attention)
+        with mock.patch.object(inference, "drawn", drawn):
             return inference.generate(model, tokenizer, requests, 8192, 64, 0.7, 0.9)
 
-    ours = inference.nucleus
+    ours = inference.drawn
     pairs = {
-        "sampling: nucleus from the likeliest tokens against transformers' sort of all":
+        "sampling: one of the likeliest tokens drawn, against transformers' sort and draw of all":
             (lambda: sampled(ours), lambda: sampled(theirs)),
+        "sampling: eager attention of one query against torch's fused one":
+            (lambda: sampled(ours), lambda: sampled(ours, "sdpa")),
         "rating: one prefill pass against generating the rating":
             (lambda: inference.rate(model, tokenizer, ratings, 4096),
              lambda: inference.generate(model, tokenizer, ratings, 4096, 4)),

@@ -94,7 +94,8 @@ def test_no_setting_that_tells_of_the_machine_or_holds_a_key_is_in_a_card():
         profile = config.load_profile("modern")
         texts = {k: place for k, v in profile
                  if isinstance(v, str | None) and k not in ("source", "corpus_source") and "price" not in k}
-        told = publish._settings(profile.model_copy(update=texts | secret))
+        lists = {k: [f"name={place}"] for k, v in profile if isinstance(v, list) and k not in ("languages", "cleaning", "tasks")}
+        told = publish._settings(profile.model_copy(update=texts | secret | lists))
         assert not any(word in told for word in ("secret", "ada/", "10.0.0.7", "~")), told
         assert "base_model: x.bin" in told and "learning_rate" in told and "server_command" not in told
     told = publish._settings(config.load_profile("modern", seed_translator="nllb:/home/ada/nllb"))

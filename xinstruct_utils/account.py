@@ -6,6 +6,7 @@ Each chapter's own sums are checked where they are made (`artifacts.Step.count`)
 from pathlib import Path
 
 from .artifacts import InputError, read_json
+from .inference import count
 
 # chapter: (the stage by which its rows leave, the files that hold them, the chapter whose rows come in there)
 LINKS = {"01_seed_data": ("split", ("d0x.jsonl", "d0r.jsonl"), None), "02_corpus": ("cleaning", ("corpus",), None),
@@ -16,11 +17,7 @@ LINKS = {"01_seed_data": ("split", ("d0x.jsonl", "d0r.jsonl"), None), "02_corpus
 
 def rows_in(path):
     """Number of rows of a JSONL file, or of the shards of a folder."""
-    total = 0
-    for file in sorted(path.glob("shard-*.jsonl")) if path.is_dir() else [path]:
-        with open(file, "rb") as lines:
-            total += sum(1 for _ in lines)
-    return total
+    return sum(map(count, path.glob("shard-*.jsonl") if path.is_dir() else [path]))
 
 
 def check(wanted):

@@ -109,7 +109,7 @@ def steps(profile, lang):
     last = [("08_instruction_tuning", "tune models", "train", rows * pair, p.follower_epochs),
             ("09_judge_evaluation", "answers", "write", asked * (2 * (3 + len(others)) + 1) * out, 1),
             ("10_task_evaluation", "tasks", "read", items * ITEM, MODELS),
-            ("12_ablations", "answers", "write", (p.iterations * asked + 6 * min(asked, 150)) * out, 1)]
+            ("12_ablations", "answers", "write", (p.iterations * asked + 4 * min(asked, 150)) * out, 1)]
     made += [(f"{name[:2]} {what}", *more) for name, what, *more in last if name in config.chapters(p)]
     return [{"step": name, "kind": kind, "tokens": tokens, "passes": passes} for name, kind, tokens, passes in made if tokens]
 

@@ -5,7 +5,6 @@ import importlib
 import itertools
 import os
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -15,7 +14,7 @@ import time
 from errno import ENOSPC
 from pathlib import Path
 
-from .artifacts import REPO, InputError, digest, disk_full, file_hash, read_json, root, write_bytes, write_json
+from .artifacts import REPO, InputError, digest, disk_full, file_hash, peak_rss, read_json, root, write_bytes, write_json
 from .config import MACHINE, accelerate_config, load_run
 from .notebooks import modules_digest
 
@@ -223,9 +222,8 @@ def _progress(log, shown=None):
 
 def finish_job(out, settings, startup_s, begun, **facts):
     """Called by a heavy job when all its files are written: its done.json, with what it cost."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024      # Linux: KiB
     write_json(Path(out) / "done.json", {"key": settings.get("key"), **facts, "cost": {
-        "wall_s": round(time.time() - begun, 2), "startup_s": round(startup_s, 2), "peak_rss_mib": round(peak)}})
+        "wall_s": round(time.time() - begun, 2), "startup_s": round(startup_s, 2), "peak_rss_mib": round(peak_rss())}})
 
 
 def main(paths):

@@ -22,7 +22,7 @@ HELD_OUT = 50      # about one instruction in fifty is for validation, by its ha
 KINDS = (".safetensors", ".json", ".jinja", ".model", ".txt")     # of a model: weights, settings, chat template, vocabularies
 FIELDS = ("id", "language", "instruction", "output", "rating", "p2", "round", "cluster", "source", "source_id", "url")
 # Settings that tell of the maker's machine or files, and may hold keys:
-PRIVATE = re.compile(r".*_(path|urls?|command)|task_data|opponent|human_labels|benchmarks|baselines")
+PRIVATE = re.compile(r".*_(path|urls?|command)|task_data|opponent|human_labels|benchmarks|baselines|others")
 
 
 def source_of(profile):

@@ -242,7 +242,6 @@ def headlines(judged, reviewed, tasks, kept, theirs, label):
     return _frame(rows)[["paper", label, "difference", "n languages"]]
 
 
-
 def flat(values, name=()):
     """Nested figures as {(chapter, "name, name"): number}: a table's rows; texts and lists are left out."""
     if isinstance(values, dict):
