@@ -31,7 +31,7 @@ def test_a_small_run_by_hand(tmp_path):
     assert rows["04 round 1: train evaluator"] == 180 * 6 * 67 * 4 * 6e6          # 20 pairs are held out
     assert rows["04 round 1: rate"] == 1000 * 67 * 2 * 2e6          # and once more for the likelihood
     assert rows["08 tune models"] == (3 * 500 + 2 * 80) * 67 * 3 * 6e6
-    assert rows["09 answers"] == 10 * 7 * 55 * 2e6 and rows["12 answers"] == (10 + 60) * 55 * 2e6
+    assert rows["09 answers"] == 10 * 7 * 55 * 2e6 and rows["12 answers"] == (10 + 40) * 55 * 2e6
     assert rows["10 tasks"] == 600 * 3 * 2 * 60 * 4 * 2e6
     told, origin = cost.estimate(profile)
     by_name = {r["step"]: r["hours"] for r in told["steps"]}
