@@ -38,14 +38,14 @@ def theirs(temperature, top_p):
     return warp
 
 
-def main():
+def main(rows=300, out=Path(__file__).with_name("results") / "inference.json"):
     """Print one JSON line for each comparison, and write them all."""
     told = {"machine": environment()["machine"], "date": datetime.date.today().isoformat(), "model": "atlas",
             "command": "python benchmarks/inference.py", "parts": {}}
     torch.set_num_threads(1)
     model, tokenizer = load("atlas")
     model = model.to(torch.bfloat16).eval()
-    texts = [r["text"] for r in pages.web("sw", 300, 0)[0]]
+    texts = [r["text"] for r in pages.web("sw", rows, 0)[0]]
     ratings = [prompts.rating_request("Name the currency of Kenya and give its code.", t) for t in texts]
     requests = [prompts.instruction_request(t) for t in texts]
 
@@ -76,7 +76,7 @@ def main():
         ratios = [timed(peer)[0] / timed(mine)[0] for _ in range(3)]
         told["parts"][name] = {"rows": len(texts), "times as fast": round(statistics.median(ratios), 2)}
         print(json.dumps({"what": name, **told["parts"][name]}), flush=True)
-    artifacts.write_json(Path(__file__).with_name("results") / "inference.json", told)
+    artifacts.write_json(out, told)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Generation and rating with the packaged Atlas model, in this process and in several ranks."""
 
+import runpy
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from xinstruct_utils import config, inference, launch, prompts, train
-from xinstruct_utils.artifacts import REPO, Shards, write_jsonl
+from xinstruct_utils.artifacts import REPO, Shards, read_json, write_jsonl
 from xinstruct_utils.train import load
 
 
@@ -83,6 +84,13 @@ def test_the_nucleus_is_that_of_transformers(width, temperature):
         shares, places = inference.nucleus(scores, temperature, 0.9, first)
         got = torch.zeros_like(scores).scatter(-1, places, shares / shares.sum(-1, keepdim=True))
         assert torch.equal(got > 0, want > 0) and torch.allclose(got, want, atol=1e-6)
+
+
+def test_the_benchmark_of_rating_and_generation_runs(tmp_path):
+    """It takes the engine apart to put the alternative in: what was renamed here would break it there, unseen."""
+    runpy.run_path(str(REPO / "benchmarks" / "inference.py"))["main"](8, tmp_path / "made.json")
+    parts = read_json(tmp_path / "made.json")["parts"]
+    assert len(parts) == 4 and all(p["times as fast"] > 0 and p["rows"] == 8 for p in parts.values())
 
 
 def test_tokens_are_drawn_as_often_as_the_nucleus_says():

@@ -162,6 +162,15 @@ def finished(child):
     return output
 
 
+def working(server, lives):
+    """Seconds from first to last request of each process; `lives` are the times at which they ended."""
+    taken, begun = 0.0, 0.0
+    for ended in lives:
+        spans = [s for s in server.spans if begun < s[0] < ended]
+        taken, begun = taken + min(ended, max(s[1] for s in spans)) - min(s[0] for s in spans), ended
+    return taken
+
+
 def test_a_run_with_faults_killed_twice_loses_nothing_pays_nothing_twice_and_is_hardly_slower(tmp_path):
     n, lives = 640, []
     with serving(latency=0.01) as calm:
@@ -188,19 +197,16 @@ def test_a_run_with_faults_killed_twice_loses_nothing_pays_nothing_twice_and_is_
     assert all(rough.faults.count(f) > 20 for f in FAULTS)
     assert KEY not in output and KEY.encode() not in (tmp_path / "rough.sqlite").read_bytes()
     # Wall time from first to last request of each process, without the time in which a fault held one of the places.
-    taken, begun = 0.0, 0.0
-    for ended in lives:
-        spans = [s for s in rough.spans if begun < s[0] < ended]
-        taken, begun = taken + min(ended, max(s[1] for s in spans)) - min(s[0] for s in spans), ended
+    taken = working(rough, lives)
     held = sum(s[1] - s[0] for s in rough.spans if s[2]) + PATIENCE * rough.faults.count("429")
     ideal = 2 * n * LATENCY / CONCURRENCY
     print(f"{len(rough.faults)} tries, {len(rough.faults) - rough.faults.count(None)} of them faults; on its way at a kill: "
           f"{len(twice)}; ideal {ideal:.1f} s, taken {taken:.1f} s, {taken - held / CONCURRENCY:.1f} s without the faults' waits")
     assert max(rough.busy) <= CONCURRENCY + len(lives)
-    if os.getloadavg()[0] > os.cpu_count():                   # a wall time means nothing where others hold the processor
-        pytest.skip(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors: all checked but the wall time, which was "
-                    f"{(taken - held / CONCURRENCY) / ideal:.2f} times the ideal; run this test on an idle machine")
-    assert taken - held / CONCURRENCY <= 1.5 * ideal
+    # Where others hold the processor, the same requests without faults took longer than their waits too: that much is theirs.
+    busy = os.getloadavg()[0] > 1.2 * os.cpu_count()
+    others = max(0.0, working(calm, [time.time()]) - 2 * n * 0.01 / CONCURRENCY) if busy else 0.0
+    assert taken - held / CONCURRENCY - others <= 1.5 * ideal
 
 
 @pytest.fixture
