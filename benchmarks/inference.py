@@ -38,8 +38,8 @@ def theirs(temperature, top_p):
     return warp
 
 
-def main(rows=300, out=Path(__file__).with_name("results") / "inference.json"):
-    """Print one JSON line for each comparison, and write them all."""
+def main(rows=300, out=None):
+    """Print one JSON line for each comparison, and write them all, to benchmarks/results unless told otherwise."""
     told = {"machine": environment()["machine"], "date": datetime.date.today().isoformat(), "model": "atlas",
             "command": "python benchmarks/inference.py", "parts": {}}
     torch.set_num_threads(1)
@@ -76,7 +76,7 @@ def main(rows=300, out=Path(__file__).with_name("results") / "inference.json"):
         ratios = [timed(peer)[0] / timed(mine)[0] for _ in range(3)]
         told["parts"][name] = {"rows": len(texts), "times as fast": round(statistics.median(ratios), 2)}
         print(json.dumps({"what": name, **told["parts"][name]}), flush=True)
-    artifacts.write_json(out, told)
+    artifacts.write_json(out or Path(__file__).with_name("results") / "inference.json", told)
 
 
 if __name__ == "__main__":
