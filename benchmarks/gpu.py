@@ -26,8 +26,13 @@ os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MPNetConfig, MPNetModel, TrainerCallback
 
-from xinstruct_utils import artifacts, cluster, inference, prompts, train, trainer
 from xinstruct_utils.atlas import pages
+from xinstruct_utils.core.files import write_json
+from xinstruct_utils.inference import local
+from xinstruct_utils.method import diversification
+from xinstruct_utils.models.tokenization import load_tokenizer, token_ids
+from xinstruct_utils.prompts.requests import instruction_request, rating_request
+from xinstruct_utils.training import trainer
 
 RESULTS = Path(__file__).with_name("results")
 # LLaMA-2-7B; rows are of the paper's lengths (outputs of 1,070 +- 780 characters, Table 8) at about 3 characters a token.
@@ -55,7 +60,7 @@ def build(size, device):
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(LlamaConfig(**size["model"], max_position_embeddings=4096),
                                                  dtype=torch.bfloat16)
-    tokenizer = train.load_tokenizer("atlas")
+    tokenizer = load_tokenizer("atlas")
     model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
 
@@ -90,10 +95,10 @@ def texts(n):
 def rating(size, device, peak):
     """`inference.rate`: prompt tokens a second, one prefill pass."""
     model, tokenizer = build(size, device)
-    asked = [prompts.rating_request(f"What is said here? {k}", t) for k, t in enumerate(texts(size["ratings"]))]
-    lengths = [len(train.token_ids(tokenizer, p)[0]) for p in asked]
-    inference.rate(model, tokenizer, asked[:8], size["budget"])
-    took, _ = seconds(lambda: inference.rate(model, tokenizer, asked, size["budget"]))
+    asked = [rating_request(f"What is said here? {k}", t) for k, t in enumerate(texts(size["ratings"]))]
+    lengths = [len(token_ids(tokenizer, p)[0]) for p in asked]
+    local.rate(model, tokenizer, asked[:8], size["budget"])
+    took, _ = seconds(lambda: local.rate(model, tokenizer, asked, size["budget"]))
     mean = sum(lengths) / len(lengths)
     return {"rows_per_s": len(asked) / took, "tokens_per_s": sum(lengths) / took, "tokens_a_row": mean,
             "share_of_peak": flops(model, sum(lengths), mean) / took / peak}
@@ -102,11 +107,11 @@ def rating(size, device, peak):
 def generation(size, device, peak):
     """`inference.generate`, sampled as in the paper: new tokens a second, and those of prompts beside them."""
     model, tokenizer = build(size, device)
-    asked = [prompts.instruction_request(t) for t in texts(size["answers"])]
-    lengths = [len(train.token_ids(tokenizer, p)[0]) for p in asked]
+    asked = [instruction_request(t) for t in texts(size["answers"])]
+    lengths = [len(token_ids(tokenizer, p)[0]) for p in asked]
     how = (size["budget"], size["new_tokens"], 0.7, 0.9)
-    inference.generate(model, tokenizer, asked[:4], *how)
-    took, made = seconds(lambda: inference.generate(model, tokenizer, asked, *how))
+    local.generate(model, tokenizer, asked[:4], *how)
+    took, made = seconds(lambda: local.generate(model, tokenizer, asked, *how))
     new = sum(m["tokens"] for m in made)
     return {"new_tokens_per_s": new / took, "rows_per_s": len(asked) / took, "prompt_tokens": sum(lengths), "new_tokens": new,
             "share_of_peak": flops(model, sum(lengths) + new, sum(lengths) / len(asked)) / took / peak}
@@ -149,8 +154,8 @@ def sft(size, device, peak, layout="packed", **more):
 def encoding(size, device, peak):
     """Sentences a second: the packaged MiniLM through `cluster.embed`, and an encoder of all-mpnet-base-v2's size."""
     some = [f"Write {k} lines about {word}." for k in range(size["sentences"] // 4) for word in ("rain", "tea", "maps", "bees")]
-    cluster.embed(some[:8])
-    small = seconds(lambda: cluster.embed(some, batch=256))[0]
+    diversification.embed(some[:8])
+    small = seconds(lambda: diversification.embed(some, batch=256))[0]
     with torch.device(device):
         model = MPNetModel(MPNetConfig(**size["encoder"])).to(torch.bfloat16).eval()
         ids = torch.randint(5, 3000, (64, 32))
@@ -177,7 +182,7 @@ def clustering(size, device, peak):
     took, near = seconds(lloyd)
     tenth = points[:n // 10].cpu().numpy()
     return {"points": n, "dimensions": d, "clusters": k, "torch_s": took, "used_clusters": len(near.unique()),
-            "faiss_points": len(tenth), "faiss_clusters": k // 10, "faiss_s": seconds(lambda: cluster.kmeans(tenth, k // 10))[0]}
+            "faiss_points": len(tenth), "faiss_clusters": k // 10, "faiss_s": seconds(lambda: diversification.kmeans(tenth, k // 10))[0]}
 
 
 # Each part and its budget in seconds. A part that runs over is stopped and recorded.
@@ -245,7 +250,7 @@ def main(argv=None):
         if name == "product" or not args.only or name in args.only:
             peak = told["parts"].get("product", {}).get("tflops", float("nan")) * 1e12
             told["parts"][name] = measure(work, limit, size, device, peak)
-            artifacts.write_json(path, told)
+            write_json(path, told)
             print(name, told["parts"][name], flush=True)
     print(f"written: {path}")
     return told

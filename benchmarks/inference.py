@@ -14,10 +14,12 @@ from unittest import mock
 import torch
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
-from xinstruct_utils import artifacts, inference, prompts
 from xinstruct_utils.atlas import pages
-from xinstruct_utils.run import environment
-from xinstruct_utils.train import load
+from xinstruct_utils.core.files import write_json
+from xinstruct_utils.inference import local
+from xinstruct_utils.models.loading import load
+from xinstruct_utils.prompts.requests import instruction_request, rating_request
+from xinstruct_utils.workflow.manifest import environment
 
 
 def timed(work):
@@ -46,37 +48,37 @@ def main(rows=300, out=None):
     model, tokenizer = load("atlas")
     model = model.to(torch.bfloat16).eval()
     texts = [r["text"] for r in pages.web("sw", rows, 0)[0]]
-    ratings = [prompts.rating_request("Name the currency of Kenya and give its code.", t) for t in texts]
-    requests = [prompts.instruction_request(t) for t in texts]
+    ratings = [rating_request("Name the currency of Kenya and give its code.", t) for t in texts]
+    requests = [instruction_request(t) for t in texts]
 
     def in_order(budget=16):
         """Generation in the order of arrival, 16 prompts at a time."""
-        return [inference.generate(model, tokenizer, requests[i:i + budget], 10**9, 24) for i in range(0, len(requests), budget)]
+        return [local.generate(model, tokenizer, requests[i:i + budget], 10**9, 24) for i in range(0, len(requests), budget)]
 
     def sampled(drawn, attention="eager"):
         """Sampled generation with this way of drawing a token, and this attention."""
         model.set_attn_implementation(attention)
-        with mock.patch.object(inference, "drawn", drawn):
-            return inference.generate(model, tokenizer, requests, 8192, 64, 0.7, 0.9)
+        with mock.patch.object(local, "drawn", drawn):
+            return local.generate(model, tokenizer, requests, 8192, 64, 0.7, 0.9)
 
-    ours = inference.drawn
+    ours = local.drawn
     pairs = {
         "sampling: one of the likeliest tokens drawn, against transformers' sort and draw of all":
             (lambda: sampled(ours), lambda: sampled(theirs)),
         "sampling: eager attention of one query against torch's fused one":
             (lambda: sampled(ours), lambda: sampled(ours, "sdpa")),
         "rating: one prefill pass against generating the rating":
-            (lambda: inference.rate(model, tokenizer, ratings, 4096),
-             lambda: inference.generate(model, tokenizer, ratings, 4096, 4)),
+            (lambda: local.rate(model, tokenizer, ratings, 4096),
+             lambda: local.generate(model, tokenizer, ratings, 4096, 4)),
         "generation: by length and token budget against arrival order, 16 at a time":
-            (lambda: inference.generate(model, tokenizer, requests, 4096, 24), in_order),
+            (lambda: local.generate(model, tokenizer, requests, 4096, 24), in_order),
     }
     for name, (mine, peer) in pairs.items():
         mine(), peer()
         ratios = [timed(peer)[0] / timed(mine)[0] for _ in range(3)]
         told["parts"][name] = {"rows": len(texts), "times as fast": round(statistics.median(ratios), 2)}
         print(json.dumps({"what": name, **told["parts"][name]}), flush=True)
-    artifacts.write_json(out or Path(__file__).with_name("results") / "inference.json", told)
+    write_json(out or Path(__file__).with_name("results") / "inference.json", told)
 
 
 if __name__ == "__main__":

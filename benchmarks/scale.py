@@ -23,9 +23,15 @@ import zlib
 from pathlib import Path
 from unittest import mock
 
-from xinstruct_utils import artifacts, cluster, config, launch
-from xinstruct_utils.notebooks import notebooks_dir, parameters_of
-from xinstruct_utils.run import environment
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.config.runs import load_run, open_run
+from xinstruct_utils.core.files import digest, read_json, read_jsonl, write_json, write_jsonl
+from xinstruct_utils.core.paths import REPO, step_dir
+from xinstruct_utils.core.shards import Shards
+from xinstruct_utils.method import diversification
+from xinstruct_utils.workflow import launch
+from xinstruct_utils.workflow.manifest import environment
+from xinstruct_utils.workflow.notebooks import notebooks_dir, parameters_of
 
 LIMIT_MIB = 6 * 1024
 # Steps, their round, and the file in whose writing --kill ends them: some of the step's work is done then, and some is not.
@@ -57,16 +63,16 @@ def stand_in_jobs(jobs, processes=1):
     cost = {"wall_s": 0.0, "startup_s": 0.0, "peak_rss_mib": 0}
     for module, settings, out in jobs:
         if module == "train":
-            rows = sum(1 for _ in artifacts.read_jsonl(settings["input"]))
-            artifacts.write_json(Path(out) / "train.json", {"rows": rows, "too_long": 0, "losses": [1.0]})
+            rows = sum(1 for _ in read_jsonl(settings["input"]))
+            write_json(Path(out) / "train.json", {"rows": rows, "too_long": 0, "losses": [1.0]})
         else:
-            shards, rows = artifacts.Shards(out, settings["shard_size"]), artifacts.read_jsonl(settings["input"])
+            shards, rows = Shards(out, settings["shard_size"]), read_jsonl(settings["input"])
             for index in itertools.count():
                 if not (chunk := list(itertools.islice(rows, settings["shard_size"]))):
                     break
                 if not shards.file(index).exists():
                     shards.write(index, [{"id": r["id"], **stand_in(settings["task"], r)} for r in chunk])
-        artifacts.write_json(Path(out) / "done.json", {"cost": cost, "work_s": 1.0})
+        write_json(Path(out) / "done.json", {"cost": cost, "work_s": 1.0})
     return [cost] * len(jobs)
 
 
@@ -87,22 +93,22 @@ def execute(name, run, iteration, last=None):
             os.kill(os.getpid(), signal.SIGKILL)
         rename(draft, path)
 
-    begun, profile = time.time(), config.load_run(run)
+    begun, profile = time.time(), load_run(run)
     given = parameters_of(name, profile, run, "sw", iteration)
-    cells = [c for c in artifacts.read_json(notebooks_dir() / f"{name}.ipynb")["cells"] if c["cell_type"] == "code"]
+    cells = [c for c in read_json(notebooks_dir() / f"{name}.ipynb")["cells"] if c["cell_type"] == "code"]
     space = {"__name__": "__main__", **given}
-    for left in artifacts.step_dir(run, "sw", name, iteration).rglob(".tmp-*"):      # by a kill; `run` does this too
+    for left in step_dir(run, "sw", name, iteration).rglob(".tmp-*"):      # by a kill; `run` does this too
         left.unlink()
-    with mock.patch.object(launch, "run_all", stand_in_jobs), mock.patch.object(cluster, "embed", vectors), \
+    with mock.patch.object(launch, "run_all", stand_in_jobs), mock.patch.object(diversification, "embed", vectors), \
             mock.patch.object(os, "replace", renamed):
         for cell in cells:
             if "parameters" not in cell["metadata"].get("tags", ()):
                 exec(compile("".join(cell["source"]), name, "exec"), space)  # noqa: S102
-    manifest = artifacts.read_json(artifacts.step_dir(run, "sw", name, iteration) / "manifest.json")
+    manifest = read_json(step_dir(run, "sw", name, iteration) / "manifest.json")
     print(json.dumps({"step": name, "rows": manifest["counts"][-1]["in"], "seconds": round(time.time() - begun, 1),
                       "cpu_seconds": round(time.process_time(), 1),
                       "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-                      "digest": artifacts.digest(manifest["outputs"])[:16]}))
+                      "digest": digest(manifest["outputs"])[:16]}))
 
 
 def texts(rows):
@@ -116,10 +122,10 @@ def texts(rows):
 def prepare(root, run, rows):
     """The run's input files and its profile."""
     pairs = ({"language": "sw", "instruction": f"Name thing {i}.", "output": f"Kitu cha {i} ni hiki."} for i in range(600))
-    artifacts.write_jsonl(root / "seed.jsonl", pairs)
-    artifacts.write_jsonl(root / "corpus.jsonl", texts(rows))
+    write_jsonl(root / "seed.jsonl", pairs)
+    write_jsonl(root / "corpus.jsonl", texts(rows))
     small = max(50, rows // 16)
-    config.open_run(run, config.load_profile(
+    open_run(run, load_profile(
         "local", seed_path=str(root / "seed.jsonl"), corpus_path=str(root / "corpus.jsonl"), languages=["sw"], iterations=1,
         keep=small, final_size=small // 2, clusters=max(5, min(1000, small // 60)), shard_size=max(100, min(10_000, rows // 20))))
 
@@ -150,7 +156,7 @@ def main():
     with tempfile.TemporaryDirectory() as made:
         root = Path(args.folder or made)
         os.environ["XINSTRUCT_RUNS"] = str(root / "runs")
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(artifacts.REPO), os.environ.get("PYTHONPATH", "")])
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), os.environ.get("PYTHONPATH", "")])
         prepare(root, args.run, args.rows)
         told = {"machine": environment()["machine"], "date": datetime.date.today().isoformat(),
                 "command": f"python benchmarks/scale.py {args.rows}" + " --kill" * args.kill, "parts": {}}
@@ -162,7 +168,7 @@ def main():
             print(json.dumps(figures), flush=True)
             told["parts"][figures.pop("step")] = figures
         if args.out:
-            artifacts.write_json(args.out, told)
+            write_json(args.out, told)
         most = max(figures["peak_mib"] for figures in told["parts"].values())
         print(json.dumps({"rows": args.rows, "peak_mib": most, "limit_mib": LIMIT_MIB}))
     sys.exit(most > LIMIT_MIB)

@@ -11,8 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from xinstruct_utils import artifacts, syntax
-from xinstruct_utils.parser import reading
+from xinstruct_utils.core.files import write_json
+from xinstruct_utils.method import syntax
+from xinstruct_utils.method.parser import reading
 
 
 def imperatives(path):
@@ -76,7 +77,7 @@ def main(folder="../shared/data/instruction_parsing"):
             "sentences a second, batched": round(len(some) / batched, 1),
             "batched against one by one": round(alone / batched, 2), "Alpaca instructions a second": round(rate, 1),
             "speed measured": today, "measured": today, "command": "python benchmarks/syntax.py"}
-    artifacts.write_json(syntax.HOME / "results.json", told)
+    write_json(syntax.HOME / "results.json", told)
     print(json.dumps(told, indent=1))
     for sentence, [wanted, *_] in gold if "-v" in sys.argv else []:
         [tree] = syntax.parse(parser, [sentence])

@@ -11,7 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from xinstruct_utils import artifacts, launch, tasks
+from xinstruct_utils.core.files import write_json
+from xinstruct_utils.evaluation import tasks
+from xinstruct_utils.workflow import launch
 
 
 def table(found):
@@ -31,11 +33,11 @@ def table(found):
 def main(folder="../shared/data", model="atlas"):
     names = [n for lang in tasks.FAMILIES["xcopa"].languages.split() for n in tasks.covered(["xcopa"], lang)]
     with tempfile.TemporaryDirectory() as out:
-        launch.run("tasks", tasks.job(model, dict.fromkeys(names, folder), threads=1, bf16=False), Path(out) / "xcopa")
+        launch.run("evaluation.tasks", tasks.job(model, dict.fromkeys(names, folder), threads=1, bf16=False), Path(out) / "xcopa")
         rows = table(tasks.results(Path(out) / "xcopa"))
     told = {"model": "the Atlas's base model" if model == "atlas" else model, "languages": rows,
             "measured": datetime.date.today().isoformat(), "command": "python benchmarks/xcopa.py"}
-    artifacts.write_json(tasks.FILES / "results.json", told)
+    write_json(tasks.FILES / "results.json", told)
     print(json.dumps(told, indent=1))
 
 

@@ -9,11 +9,13 @@ from collections import namedtuple
 
 import pytest
 
+from xinstruct_utils.core.files import read_json, write_json
+from xinstruct_utils.core.paths import REPO
+
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 for name in ("XINSTRUCT_RUNS", "XINSTRUCT_NOTEBOOKS", "XINSTRUCT_STEP"):
     os.environ.pop(name, None)
 
-from xinstruct_utils import artifacts  # noqa: E402
 
 Smoke = namedtuple("Smoke", "root wall_s output")
 
@@ -57,7 +59,7 @@ def snakemake(root, *more, notebooks=None, **kwargs):
     """Start Snakemake as the Makefile does, in a session of its own; returns the process."""
     env = os.environ | {"XINSTRUCT_RUNS": str(root)} | ({"XINSTRUCT_NOTEBOOKS": str(notebooks)} if notebooks else {})
     line = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", "--rerun-incomplete", "--keep-going", *more]
-    return subprocess.Popen(line, cwd=artifacts.REPO, env=env, text=True, start_new_session=True, stdout=subprocess.PIPE,
+    return subprocess.Popen(line, cwd=REPO, env=env, text=True, start_new_session=True, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, **kwargs)
 
 
@@ -75,5 +77,5 @@ def smoke(tmp_path_factory):
             child = snakemake(root, "--config", "profile=smoke", "run=smoke")
             output, _ = child.communicate()
             assert child.returncode == 0, output[-4000:]
-            artifacts.write_json(told, [time.time() - begun, output])
-    return Smoke(root, *artifacts.read_json(told))
+            write_json(told, [time.time() - begun, output])
+    return Smoke(root, *read_json(told))

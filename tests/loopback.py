@@ -15,8 +15,9 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from xinstruct_utils.models.loading import load
+
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from xinstruct_utils.train import load  # noqa: E402
 
 KINDS = {
     "vllm": "knows logprob_token_ids; log-probabilities are those before allowed_token_ids",

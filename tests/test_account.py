@@ -4,8 +4,11 @@ import shutil
 
 import pytest
 
-from xinstruct_utils import account, artifacts
-from xinstruct_utils.artifacts import InputError, Shards, Step
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json, write_json, write_jsonl
+from xinstruct_utils.core.shards import Shards
+from xinstruct_utils.workflow import account
+from xinstruct_utils.workflow.step import Step
 
 
 def step(name, stage, rows_in, dropped=0, iteration=None, **files):
@@ -17,7 +20,7 @@ def step(name, stage, rows_in, dropped=0, iteration=None, **files):
             for index, chunk in shards.pending(range(n)):
                 shards.write(index, chunk)
         else:
-            artifacts.write_jsonl(made.path(f"{file}.jsonl"), range(n))
+            write_jsonl(made.path(f"{file}.jsonl"), range(n))
     made.count(stage, rows_in, rows_in - dropped, {"bad": dropped})
     made.finish([f.name for f in made.dir.iterdir()])
 
@@ -68,9 +71,9 @@ def test_a_row_that_is_gone_from_a_file_is_noticed(chain, file):
     ("03_backtranslation", "02_corpus"), ("04_refinement/iter1", "03_backtranslation"),
     ("04_refinement/iter2", "03_backtranslation"), ("05_diversification", "04_refinement")])
 def test_a_row_that_is_lost_between_two_chapters_is_noticed(chain, home, before):
-    told = artifacts.read_json(chain / home / "manifest.json")
+    told = read_json(chain / home / "manifest.json")
     told["counts"][0]["in"] -= 1                 # balanced in itself, as every chapter's own count is
     told["counts"][0]["dropped"]["bad"] -= 1
-    artifacts.write_json(chain / home / "manifest.json", told)
+    write_json(chain / home / "manifest.json", told)
     with pytest.raises(InputError, match=rf"{home.split('/')[0]}: \d+ rows came in, but \d+ left {before}; run both again"):
         whole()

@@ -19,8 +19,11 @@ import pytest
 from test_annotate import HOSTILE as ANY
 from test_annotate import MODELS
 
-from xinstruct_utils import annotate, artifacts, config, labels
-from xinstruct_utils.artifacts import REPO
+from xinstruct_utils.annotation import serve as form_server
+from xinstruct_utils.annotation import store as label_store
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.core.files import write_json, write_jsonl
+from xinstruct_utils.core.paths import REPO
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here: the forms are not looked at in a browser")
@@ -40,8 +43,8 @@ def items_of(form):
         row = {"id": f"q{k}", "instruction": f"Explain matter {k}.{bad}", "native_instruction": TEXTS[lang] + bad,
                "output": TEXTS[lang] * 3 + bad + f" ({k})"}
         said = {m: {row["id"]: TEXTS[lang] * (2 + (m == MODELS[0])) + bad + f" ({k}, {len(m)})"} for m in MODELS}
-        made += labels.quality_items([row], lang, 1, 0, {row["output"]: "Karachi is a large city. " + bad}) if form == "quality" \
-            else labels.preference_items([row], said, [MODELS], lang, 1, 0, {})
+        made += label_store.quality_items([row], lang, 1, 0, {row["output"]: "Karachi is a large city. " + bad}) if form == "quality" \
+            else label_store.preference_items([row], said, [MODELS], lang, 1, 0, {})
     return made
 
 
@@ -50,18 +53,18 @@ class Server:
 
     def __init__(self, root, form, lang="ur"):
         self.root, self.form, self.lang = root, form, lang
-        home = root / "forms" / lang / annotate.CHAPTERS[form]
-        profile = config.load_profile("smoke", languages=[lang])
-        artifacts.write_json(root / "forms" / "run.json", profile.model_dump())
-        artifacts.write_jsonl(home / "items.jsonl", items_of(form))
-        artifacts.write_json(home / "manifest.json", {})
+        home = root / "forms" / lang / form_server.CHAPTERS[form]
+        profile = load_profile("smoke", languages=[lang])
+        write_json(root / "forms" / "run.json", profile.model_dump())
+        write_jsonl(home / "items.jsonl", items_of(form))
+        write_json(home / "manifest.json", {})
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.start()
 
     def start(self):
-        line = [sys.executable, "-m", "xinstruct_utils.annotate", "serve", self.form, "--run", "forms", "--lang", self.lang,
+        line = [sys.executable, "-m", "xinstruct_utils", "annotate", "serve", self.form, "--run", "forms", "--lang", self.lang,
                 "--port", str(self.port)]
         env = os.environ | {"XINSTRUCT_RUNS": str(self.root), "PYTHONPATH": str(REPO)}
         self.child = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=REPO,
@@ -149,14 +152,14 @@ def label(people, start, stop, total=20):
 
 def flat(text):
     """A text without blanks and without what the form spells out."""
-    return re.sub(r"\s+|U\+[0-9A-F]{4}", "", labels.UNSEEN.sub("", text))
+    return re.sub(r"\s+|U\+[0-9A-F]{4}", "", label_store.UNSEEN.sub("", text))
 
 
 def test_two_people_label_at_once_through_a_reload_and_a_killed_server_and_nothing_is_lost_or_told(serve, browser):
     server = serve("preference")
     people = [Annotator(browser, name) for name in ("anna", "ben")]
     [person.open(server) for person in people]
-    store = labels.Store(server.root / "forms" / "labels" / "ur" / "preference.sqlite")
+    store = label_store.Store(server.root / "forms" / "labels" / "ur" / "preference.sqlite")
     label(people, 1, 8)
     [person.reload() for person in people]                       # whoever comes back goes on where they stopped
     label(people, 8, 13)
@@ -218,7 +221,7 @@ def test_text_that_acts_or_runs_the_wrong_way_would_be_seen(browser):
     assert (found["active"], found["handlers"], found["hit"], found["urdu"]) == (2, 1, 2, ["ltr"]) and found["wide"] > 0
 
 
-@pytest.mark.parametrize("form", annotate.CHAPTERS)
+@pytest.mark.parametrize("form", form_server.CHAPTERS)
 def test_urdu_tamil_and_thai_are_shown_right_and_hostile_text_is_only_text(serve, browser, form):
     server, person, seen = serve(form), Annotator(browser, "anna"), set()
     person.open(server)
@@ -245,7 +248,7 @@ def test_urdu_tamil_and_thai_are_shown_right_and_hostile_text_is_only_text(serve
     assert {lang for lang, _ in seen} == set(TEXTS) and ("ur", True) in seen
     assert person.dialogs == [] and not person.outside_of(server)
     if form == "quality":
-        row = labels.Store(server.root / "forms" / "labels" / "ur" / "quality.sqlite").current()[0]
+        row = label_store.Store(server.root / "forms" / "labels" / "ur" / "quality.sqlite").current()[0]
         assert row["answers"] == {"valid": "yes", "acceptable": "no"}
 
 

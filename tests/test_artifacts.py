@@ -8,29 +8,33 @@ import sys
 
 import pytest
 
-from xinstruct_utils import artifacts
-from xinstruct_utils.artifacts import REPO, InputError, Shards, Step
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import content_id, digest, file_hash, read_json, read_jsonl, write_json, write_jsonl
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.core.shards import Shards
+from xinstruct_utils.workflow.manifest import input_hash
+from xinstruct_utils.workflow.step import Step
 
 ODD = ["e\u0301", "a\r\nb", "line\u2028separator", "\x00\x1f", "🙂👩‍👩‍👧", "سلام ۔", '"quoted" \\ <b>']
 
 
 def test_importing_the_package_is_instant():
-    code = "import sys, xinstruct_utils.artifacts; print({'torch', 'numpy', 'pandas', 'pydantic', 'yaml'} & set(sys.modules))"
+    code = "import sys, xinstruct_utils.__main__, xinstruct_utils.core.shards; print({'torch', 'numpy', 'pandas', 'pydantic', 'yaml'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_text_survives_a_round_trip_unchanged(tmp_path):
-    artifacts.write_jsonl(tmp_path / "a.jsonl", [{"text": t} for t in ODD])
-    assert [r["text"] for r in artifacts.read_jsonl(tmp_path / "a.jsonl")] == ODD
+    write_jsonl(tmp_path / "a.jsonl", [{"text": t} for t in ODD])
+    assert [r["text"] for r in read_jsonl(tmp_path / "a.jsonl")] == ODD
     assert "سلام" in (tmp_path / "a.jsonl").read_text(encoding="utf-8")
 
 
 def test_a_content_id_is_the_same_everywhere_and_depends_on_the_language():
-    assert artifacts.content_id("sw", "Habari") == "f5bd5a4f39daf009" != artifacts.content_id("fi", "Habari")
+    assert content_id("sw", "Habari") == "f5bd5a4f39daf009" != content_id("fi", "Habari")
 
 
 def test_the_digest_of_an_object_does_not_depend_on_the_order_of_its_keys():
-    assert artifacts.digest({"a": 1, "b": 2}) == artifacts.digest({"b": 2, "a": 1}) != artifacts.digest({"a": 2, "b": 1})
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 2, "b": 1})
 
 
 def test_the_hash_of_a_folder_sees_names_and_contents(tmp_path):
@@ -39,37 +43,37 @@ def test_the_hash_of_a_folder_sees_names_and_contents(tmp_path):
         folder = tmp_path / f"{name}{text}"
         folder.mkdir()
         (folder / name).write_text(text)
-        hashes.append(artifacts.file_hash(folder))
+        hashes.append(file_hash(folder))
     assert len(set(hashes)) == 3
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_draft(tmp_path):
-    artifacts.write_jsonl(tmp_path / "a.jsonl", [1])
+    write_jsonl(tmp_path / "a.jsonl", [1])
 
     def rows():
         yield 2
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        artifacts.write_jsonl(tmp_path / "a.jsonl", rows())
-    assert list(artifacts.read_jsonl(tmp_path / "a.jsonl")) == [1] and os.listdir(tmp_path) == ["a.jsonl"]
+        write_jsonl(tmp_path / "a.jsonl", rows())
+    assert list(read_jsonl(tmp_path / "a.jsonl")) == [1] and os.listdir(tmp_path) == ["a.jsonl"]
 
 
 @pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_one_clear_error_and_leaves_finished_files(tmp_path, monkeypatch, reason):
-    artifacts.write_jsonl(tmp_path / "a.jsonl", [1])
+    write_jsonl(tmp_path / "a.jsonl", [1])
 
     def full(_):
         raise OSError(reason, os.strerror(reason))
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match="the disk is full: no space was left for .*a.jsonl; free some and run"):
-        artifacts.write_jsonl(tmp_path / "a.jsonl", [2, 3])
-    assert list(artifacts.read_jsonl(tmp_path / "a.jsonl")) == [1] and os.listdir(tmp_path) == ["a.jsonl"]
+        write_jsonl(tmp_path / "a.jsonl", [2, 3])
+    assert list(read_jsonl(tmp_path / "a.jsonl")) == [1] and os.listdir(tmp_path) == ["a.jsonl"]
 
 
 def test_other_users_may_read_what_is_written(tmp_path):
-    artifacts.write_json(tmp_path / "a.json", {})
+    write_json(tmp_path / "a.json", {})
     (tmp_path / "plain").touch()
     assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
@@ -94,7 +98,7 @@ def test_rows_in_are_rows_out_and_rows_dropped(runs):
 
 def test_an_unfinished_predecessor_is_named_with_the_command_that_makes_it(runs):
     with pytest.raises(InputError, match="needs round 1 of 04_refinement.*not finished.*"
-                                         "python -m xinstruct_utils.run 04_refinement --run r --lang sw --iteration 1$"):
+                                         "python -m xinstruct_utils run 04_refinement --run r --lang sw --iteration 1$"):
         Step("04_refinement", "r", "sw", 2).input("04_refinement", "kept.jsonl", iteration=1)
 
 
@@ -116,7 +120,7 @@ def test_an_output_that_was_not_written_is_named(runs):
 
 def test_an_output_with_a_row_more_or_less_than_was_counted_is_an_error(runs):
     step, shards = Step("01_x", "r", "sw"), Shards(runs / "r" / "sw" / "01_x" / "rows", 2)
-    artifacts.write_jsonl(step.path("a.jsonl"), [1, 2, 3])
+    write_jsonl(step.path("a.jsonl"), [1, 2, 3])
     for index, chunk in shards.pending([1, 2, 3]):
         shards.write(index, chunk)
     step.finish({"a.jsonl": 3, "rows": 3})
@@ -136,7 +140,7 @@ def test_a_keyed_folder_is_emptied_when_parameters_inputs_or_code_are_others(run
         step = Step("01_x", "r", "sw")
         step.source(runs / "source.txt")
         folder = step.keyed("rows", {"run": "r", "keep": keep, "unheard": unheard})
-        there = list(artifacts.Shards(folder, 2).read())
+        there = list(Shards(folder, 2).read())
         Shards(folder, 2).write(0, [keep])
         return there
 
@@ -150,23 +154,23 @@ def test_a_keyed_folder_is_emptied_when_parameters_inputs_or_code_are_others(run
 
 def test_stepping_through_by_hand_leaves_a_manifest_for_the_next_notebook(runs):
     step = Step("01_x", "r", "sw")
-    artifacts.write_jsonl(step.path("a.jsonl"), [1])
+    write_jsonl(step.path("a.jsonl"), [1])
     step.count("all", 1, 1, {})
     step.finish(["a.jsonl"])
-    told = artifacts.read_json(step.path("manifest.json"))
-    assert told["outputs"] == {"a.jsonl": artifacts.file_hash(step.path("a.jsonl"))} and told["counts"][0]["in"] == 1
+    told = read_json(step.path("manifest.json"))
+    assert told["outputs"] == {"a.jsonl": file_hash(step.path("a.jsonl"))} and told["counts"][0]["in"] == 1
     assert "code_digest" not in told       # so the verb and the book know that it is nobody's proof
     assert Step("02_y", "r", "sw").input("01_x", "a.jsonl") == step.path("a.jsonl")
 
 
 def test_clocks_in_a_manifest_do_not_make_it_another_input(tmp_path):
     told = {"outputs": {"a": "1"}, "counts": [], "wall_s": 1.0, "finished_at": "today"}
-    artifacts.write_json(tmp_path / "manifest.json", told)
-    before = artifacts.input_hash(tmp_path / "manifest.json")
-    artifacts.write_json(tmp_path / "manifest.json", told | {"wall_s": 2.0, "finished_at": "tomorrow"})
-    assert artifacts.input_hash(tmp_path / "manifest.json") == before
-    artifacts.write_json(tmp_path / "manifest.json", told | {"outputs": {"a": "2"}})
-    assert artifacts.input_hash(tmp_path / "manifest.json") != before
+    write_json(tmp_path / "manifest.json", told)
+    before = input_hash(tmp_path / "manifest.json")
+    write_json(tmp_path / "manifest.json", told | {"wall_s": 2.0, "finished_at": "tomorrow"})
+    assert input_hash(tmp_path / "manifest.json") == before
+    write_json(tmp_path / "manifest.json", told | {"outputs": {"a": "2"}})
+    assert input_hash(tmp_path / "manifest.json") != before
 
 
 def test_measures_are_kept_apart_from_the_data(runs):

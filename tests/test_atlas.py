@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
-from xinstruct_utils.artifacts import content_id
-from xinstruct_utils.atlas import base, oracle, pages, world
+from xinstruct_utils.atlas import BASE_MODEL, base, oracle, pages, world
+from xinstruct_utils.core.files import content_id
+from xinstruct_utils.evaluation import judge
 
 LANGUAGES = base.LANGUAGES
 
@@ -103,7 +104,7 @@ def test_a_corrected_sentence_changes_the_pages(runs, monkeypatch, tmp_path):
     paths["seed"].write_text("")                                   # what is there and fits is left alone
     assert pages.build_world("r", "sw", settings) == paths and not paths["seed"].read_bytes()
     shutil.copytree(pages.HOME / "texts", tmp_path / "atlas" / "texts")
-    for module in ("world.py", "pages.py"):
+    for module in ("world.py", "grading.py", "pages.py"):
         shutil.copy(pages.HOME / module, tmp_path / "atlas")
     sentences = tmp_path / "atlas" / "texts" / "sw.yaml"
     sentences.write_text(sentences.read_text() + "# corrected\n")
@@ -115,7 +116,6 @@ def test_a_corrected_sentence_changes_the_pages(runs, monkeypatch, tmp_path):
 
 def test_prompts_have_a_level_of_difficulty_in_each_of_the_papers_bins():
     rows, truth = pages.prompts("sw", 100, 0, world.facts())
-    from xinstruct_utils import judge
     made = judge.grouped([r | {"verdict": "tie"} for r in rows], "difficulty")
     assert set(made) == set(judge.LEVELS) and not any(truth[r["id"]]["hidden"] for r in made["easy"])
 
@@ -132,8 +132,6 @@ def test_instruction_verdicts():
 
 def test_the_shipped_base_model_tells_how_it_was_made():
     import json
-
-    from xinstruct_utils.atlas import BASE_MODEL
 
     manifest = json.loads((BASE_MODEL / "MANIFEST.json").read_text())
     assert {"data_digest", "seed", "steps", "loss"} <= manifest.keys()

@@ -9,8 +9,13 @@ import re
 
 import pytest
 
-from xinstruct_utils import artifacts, config, data, notebooks, run
-from xinstruct_utils.artifacts import InputError
+from xinstruct_utils.__main__ import main
+from xinstruct_utils.config.runs import load_run
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json
+from xinstruct_utils.core.shards import Shards
+from xinstruct_utils.data import readers
+from xinstruct_utils.workflow import notebooks
 
 ROW = {"language": "fi", "text": "Hyvää päivää"}
 TEXTS = [{"language": "fi", "text": f"Tämä on teksti numero {k}. " + "Se on tarpeeksi pitkä. " * 3} for k in range(6)]
@@ -54,13 +59,13 @@ def test_the_reader_names_file_line_and_remedy(tmp_path, fault):
     if rows is not None:
         write(path, rows)
     with pytest.raises(InputError, match=message) as error:
-        data.read_rows(path, data.CORPUS_FIELDS, "fi")
+        readers.read_rows(path, readers.CORPUS_FIELDS, "fi")
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_folder_where_a_file_belongs(tmp_path):
     with pytest.raises(InputError, match="expected a readable file, but: Is a directory"):
-        data.read_rows(tmp_path, data.CORPUS_FIELDS, "fi")
+        readers.read_rows(tmp_path, readers.CORPUS_FIELDS, "fi")
 
 
 @pytest.mark.parametrize("damage", ["not gzip", "cut off", "overwritten"])
@@ -70,14 +75,14 @@ def test_a_damaged_gzip_file(tmp_path, damage):
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes({"not gzip": plain, "cut off": packed[:-20], "overwritten": packed[:10] + b"\xff" * 9 + packed[19:]}[damage])
     with pytest.raises(InputError, match=r"a\.jsonl\.gz: damaged or cut off after line \d+, or not gzip at all"):
-        data.read_rows(path, data.CORPUS_FIELDS, "fi")
+        readers.read_rows(path, readers.CORPUS_FIELDS, "fi")
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1xxxx", b'{"language": "fi"}\n'])
 def test_a_file_that_is_no_parquet(tmp_path, content):
     (tmp_path / "a.parquet").write_bytes(content)
     with pytest.raises(InputError, match=r"a\.parquet: not a readable Parquet file"):
-        data.read_rows(tmp_path / "a.parquet", data.CORPUS_FIELDS, "fi")
+        readers.read_rows(tmp_path / "a.parquet", readers.CORPUS_FIELDS, "fi")
 
 
 def test_a_parquet_file_with_bytes_for_text_or_an_empty_cell(tmp_path):
@@ -87,7 +92,7 @@ def test_a_parquet_file_with_bytes_for_text_or_an_empty_cell(tmp_path):
     for cells, message in (([b"\xff"], "line 1: text must be a string, but bytes"), (["x", None], "line 2: text must be")):
         pq.write_table(pa.table({"language": ["fi"] * len(cells), "text": cells}), tmp_path / "a.parquet")
         with pytest.raises(InputError, match=message):
-            data.read_rows(tmp_path / "a.parquet", data.CORPUS_FIELDS, "fi")
+            readers.read_rows(tmp_path / "a.parquet", readers.CORPUS_FIELDS, "fi")
 
 
 # Through the verb, as a user meets them.
@@ -106,13 +111,13 @@ def begun(tmp_path_factory):
 
 def verb(home, notebook, run_name="r", *more):
     """Exit status of one step of a run on the files in `home`."""
-    return run.main([notebook, "--run", run_name, "--lang", "fi", "--profile", "local", "--force", "-p",
+    return main(["run", notebook, "--run", run_name, "--lang", "fi", "--profile", "local", "--force", "-p",
                      f"seed_path={home / 'seed.jsonl'}", "-p", f"corpus_path={home / 'corpus.jsonl'}", *more])
 
 
 def by_hand(notebook, run_name, **changed):
     """A chapter's cells run as in JupyterLab, without the verb, with some of its parameters changed."""
-    given = notebooks.parameters_of(notebook, config.load_run(run_name), run_name, "fi", None) | changed
+    given = notebooks.parameters_of(notebook, load_run(run_name), run_name, "fi", None) | changed
     space = {"__name__": "__main__"}
     for cell in (c for c in notebooks.read_notebook(notebook)["cells"] if c["cell_type"] == "code"):
         exec("".join(cell["source"]), space)  # noqa: S102
@@ -146,7 +151,7 @@ def test_the_same_command_goes_on_once_the_file_is_mended(begun, capsys):
     assert verb(begun, "02_corpus") != 0
     write(begun / "corpus.jsonl", TEXTS)
     assert verb(begun, "02_corpus") == 0
-    kept = artifacts.Shards(begun / "runs" / "r" / "fi" / "02_corpus" / "corpus", 250).read()
+    kept = Shards(begun / "runs" / "r" / "fi" / "02_corpus" / "corpus", 250).read()
     assert [r["text"] for r in kept] == [t["text"] for t in TEXTS]
 
 
@@ -156,8 +161,8 @@ def test_no_text_of_other_settings_is_left_when_the_corpus_is_made_by_hand(begun
     folder, found = begun / "runs" / "r" / "fi" / "02_corpus", []
     for shortest in (180, 64, 180, None):
         by_hand("02_corpus", "r", min_chars=shortest) if shortest else verb(begun, "02_corpus")
-        found.append([r["text"] for r in artifacts.Shards(folder / "corpus", 250).read()])
-        assert artifacts.read_json(folder / "manifest.json")["counts"][-1]["out"] == len(found[-1])
+        found.append([r["text"] for r in Shards(folder / "corpus", 250).read()])
+        assert read_json(folder / "manifest.json")["counts"][-1]["out"] == len(found[-1])
     assert min(map(len, found[0])) >= 180 > min(map(len, found[1])) and found[0] == found[2] and found[1] == found[3]
 
 
@@ -165,7 +170,7 @@ def test_a_round_whose_predecessor_is_missing_is_one_error_that_names_the_comman
     assert verb(begun, "04_refinement", "r", "--iteration", "2") == 2
     told = capsys.readouterr().err
     assert told.startswith("error: 04_refinement needs round 1 of 04_refinement, which is not finished") and told.count("\n") == 1
-    assert told.endswith("run first: python -m xinstruct_utils.run 04_refinement --run r --lang fi --iteration 1\n")
+    assert told.endswith("run first: python -m xinstruct_utils run 04_refinement --run r --lang fi --iteration 1\n")
     assert not list((begun / "runs" / "r" / "fi" / "04_refinement").rglob("manifest.json"))
 
 

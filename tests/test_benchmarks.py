@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from xinstruct_utils import benchmarks, config
-from xinstruct_utils.artifacts import REPO, InputError
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.evaluation import benchmarks, endpoints
 
 PROMPTS = REPO.parent / "shared" / "data" / "eval_prompts"
 REAL = {"vicuna": ("vicuna_mtbench_fastchat/fastchat/llm_judge/data/vicuna_bench/question.jsonl", 80),
@@ -89,22 +91,22 @@ def test_prompts_are_translated_once_and_kept_as_a_file(tmp_path):
         return made, ["refused or too long" if m is None else None for m in made]
 
     for _ in range(2):
-        made = benchmarks.translated(translator, "sw", rows, tmp_path / "sw.jsonl")
+        made = endpoints.translated(translator, "sw", rows, tmp_path / "sw.jsonl")
     assert [r["native_instruction"] for r in made] == ["Q1 kwa Kiswahili", "Tayari", "Q3 kwa Kiswahili", None]
     assert asked == [["Q1", "Q3", "refuse me"], ["refuse me"]]                 # a refusal is not kept
-    assert benchmarks.translated(None, "sw", rows, tmp_path / "none.jsonl")[0]["native_instruction"] is None
+    assert endpoints.translated(None, "sw", rows, tmp_path / "none.jsonl")[0]["native_instruction"] is None
 
 
 def test_opponent_has_the_judges_terms_or_its_own_and_the_translator_those_of_the_seed_datas(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     asked = {"judge_base_url": "http://j", "judge_price_in": 30.0, "judge_price_out": 60.0, "translator_model": "openai:m"}
-    made, path = config.load_profile("atlas", **asked, opponent_price_in=0.0), tmp_path / "r.sqlite"
-    chat, judge = (benchmarks.server(made, role, "m", path) for role in ("opponent", "judge"))
+    made, path = load_profile("atlas", **asked, opponent_price_in=0.0), tmp_path / "r.sqlite"
+    chat, judge = (endpoints.server(made, role, "m", path) for role in ("opponent", "judge"))
     assert (chat.base_url, chat.prices) == ("http://j", (0.0, 60.0)) and judge.prices == (30.0, 60.0)
-    chat = benchmarks.server(config.load_profile("atlas", **asked, opponent_base_url="http://o"), "opponent", "m", path)
+    chat = endpoints.server(load_profile("atlas", **asked, opponent_base_url="http://o"), "opponent", "m", path)
     assert (chat.base_url, chat.prices) == ("http://o", (30.0, 60.0))
     for own, terms in (({}, (None, (30.0, 60.0))), ({"translator_base_url": "http://t"}, ("http://t", (0.0, 0.0)))):
-        used = benchmarks.translator(config.load_profile("atlas", **asked, **own), path).keywords["backend"].client
+        used = endpoints.translator(load_profile("atlas", **asked, **own), path).keywords["backend"].client
         assert (used.base_url, used.prices) == terms
 
 
@@ -112,23 +114,23 @@ def test_prompts_go_through_any_of_the_seed_datas_translators(tmp_path, monkeypa
     monkeypatch.setenv("GOOGLE_API_KEY", "k")
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     for name, found in (("google", "google"), ("openai:m", "openai:m"), ("nllb:x", "nllb:x")):
-        made = config.load_profile("atlas", translator_model=name, translator_base_url="http://t")
-        assert benchmarks.translator(made, tmp_path / "r.sqlite").keywords["backend"].name == found
-    assert benchmarks.translator(config.load_profile("atlas"), tmp_path / "r.sqlite") is None
+        made = load_profile("atlas", translator_model=name, translator_base_url="http://t")
+        assert endpoints.translator(made, tmp_path / "r.sqlite").keywords["backend"].name == found
+    assert endpoints.translator(load_profile("atlas"), tmp_path / "r.sqlite") is None
     with pytest.raises(InputError, match="expected a translator google, openai:MODEL or nllb"):
-        benchmarks.translator(config.load_profile("atlas", translator_model="gpt-4"), tmp_path / "r.sqlite")
+        endpoints.translator(load_profile("atlas", translator_model="gpt-4"), tmp_path / "r.sqlite")
 
 
 def test_other_models_are_named_and_no_name_is_used_twice():
-    made = config.load_profile("atlas", others=["Bactrian-M 7B={lang}.jsonl"])
-    assert benchmarks.others(made.others, ["seed"]) == {"Bactrian-M 7B": str(Path.cwd() / "{lang}.jsonl")}
+    made = load_profile("atlas", others=["Bactrian-M 7B={lang}.jsonl"])
+    assert endpoints.others(made.others, ["seed"]) == {"Bactrian-M 7B": str(Path.cwd() / "{lang}.jsonl")}
     for bad in (["x.jsonl"], ["=x.jsonl"], ["a=x.csv"], ["seed=x.jsonl"], ["a=x.jsonl", "a=y.jsonl"], ["a greedy=x.jsonl"]):
         with pytest.raises(InputError, match="others: expected name=answers.jsonl with a name of its own"):
-            benchmarks.others(bad, ["seed"])
+            endpoints.others(bad, ["seed"])
 
 
 def test_benchmarks_with_files_need_a_judge():
     with pytest.raises(InputError, match="set judge_by=openai"):
-        config.load_profile("local", benchmarks=["x.jsonl"])
-    made = config.load_profile("local", benchmarks=["x.jsonl"], judge_by="openai", opponent="{lang}.jsonl")
+        load_profile("local", benchmarks=["x.jsonl"])
+    made = load_profile("local", benchmarks=["x.jsonl"], judge_by="openai", opponent="{lang}.jsonl")
     assert made.benchmarks == [str(Path.cwd() / "x.jsonl")] and made.opponent == str(Path.cwd() / "{lang}.jsonl")

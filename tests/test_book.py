@@ -14,9 +14,9 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from xinstruct_utils import book, plots
-from xinstruct_utils.artifacts import InputError
-from xinstruct_utils.notebooks import code_key
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.reporting import book, plots
+from xinstruct_utils.workflow.notebooks import code_key
 
 REPO = Path(__file__).parents[1]
 HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)"> | $5 and $6 ```{include} /etc/passwd'
@@ -276,6 +276,6 @@ def test_the_status_page_has_the_figures_of_benchmarks_with_machine_and_date_or_
 
 
 def test_bad_input_is_one_line_and_exit_status_2(tmp_path):
-    made = subprocess.run([sys.executable, "-m", "xinstruct_utils.book", "nosuch"], capture_output=True, text=True,
+    made = subprocess.run([sys.executable, "-m", "xinstruct_utils", "book", "nosuch"], capture_output=True, text=True,
                           env=os.environ | {"XINSTRUCT_RUNS": str(tmp_path)}, cwd=REPO)
     assert made.returncode == 2 and made.stderr.startswith("error: ") and "Traceback" not in made.stderr

@@ -9,8 +9,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from xinstruct_utils import artifacts, boilerplate, clean, languages, rules
-from xinstruct_utils.artifacts import REPO, InputError
+from xinstruct_utils.core import languages
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import content_id
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.data import boilerplate, cleaning, rules
+from xinstruct_utils.method import seeds
 
 DATA = REPO.parent / "shared" / "data"
 PAGES, REAL = DATA / "web_pages" / "test_data", DATA / "real_text"
@@ -23,19 +27,17 @@ MENU = ["Etusivu", "Uutiset", "Urheilu", "Kirjaudu", "Haku"]
 
 
 def run(texts, names, lang="fi", **kwargs):
-    rows = [{"id": artifacts.content_id(lang, t), "language": lang, "text": t} for t in texts]
-    census = clean.Census(names)
-    kept = list(clean.stream(rows, census, lang, **kwargs))
+    rows = [{"id": content_id(lang, t), "language": lang, "text": t} for t in texts]
+    census = cleaning.Census(names)
+    kept = list(cleaning.stream(rows, census, lang, **kwargs))
     assert census.rows_in == len(texts) == census.rows_out + sum(census.dropped.values()) and census.rows_out == len(kept)
     return [row["text"] for row in kept], {why: n for why, n in census.dropped.items() if n}, census
 
 
 def test_the_papers_rule_is_what_the_old_cleaning_did():
-    from xinstruct_utils import data
-
     texts = ["", "  ", "short", "x" * 64, "x" * 64, "y" * 2049, "z" * 2048]
-    rows = [{"id": artifacts.content_id("fi", t), "text": t} for t in texts]
-    kept, dropped = data.clean(rows, "text", 64, 2048)
+    rows = [{"id": content_id("fi", t), "text": t} for t in texts]
+    kept, dropped = seeds.clean(rows, "text", 64, 2048)
     got, _, census = run(texts, ["length", "duplicates"], min_chars=64, max_chars=2048)
     assert got == [r["text"] for r in kept] and census.dropped == dropped and list(census.dropped) == list(dropped)
     assert not census.changed and list(census.lengths) == [64, 2048]
@@ -43,7 +45,7 @@ def test_the_papers_rule_is_what_the_old_cleaning_did():
 
 def test_an_unknown_rule_and_nothing_left_are_errors():
     with pytest.raises(InputError, match="no rule 'lenght'; expected some of encoding, control"):
-        clean.Census(["lenght"])
+        cleaning.Census(["lenght"])
     with pytest.raises(InputError, match="no text is left of 2 rows.*'too short': 2.*64 to any number"):
         run(["a", "b"], ["length"], min_chars=64)
 
@@ -61,7 +63,7 @@ def test_encoding_is_repaired_and_what_is_lost_is_dropped():
 
 @pytest.mark.parametrize("lang", LONG)
 def test_sound_text_of_every_script_goes_through_all_rules_unchanged(lang):
-    names = [n for n in clean.RULES if n != "length"]
+    names = [n for n in cleaning.RULES if n != "length"]
     kept, dropped, census = run([LONG[lang]], names, lang, prompts=["word " * 20])
     assert kept == [LONG[lang]] and not dropped and not census.changed
 
@@ -73,12 +75,12 @@ def test_controls_go_and_joiners_stay():
 
 
 def test_a_changed_text_gets_the_id_of_what_it_became_and_keeps_where_it_came_from():
-    census = clean.Census(["contacts"])
-    rows = [{"id": artifacts.content_id("fi", t), "text": t} | more for t, more in
+    census = cleaning.Census(["contacts"])
+    rows = [{"id": content_id("fi", t), "text": t} | more for t, more in
             (("a@b.fi", {}), ("c@d.fi tai", {"source_id": "page 2"}), ("ei mitään", {"source_id": None}))]
-    made = list(clean.stream(rows, census, "fi"))
-    assert [r["id"] for r in made] == [artifacts.content_id("fi", r["text"]) for r in made]
-    assert [r["source_id"] for r in made] == [artifacts.content_id("fi", "a@b.fi"), "page 2", None]
+    made = list(cleaning.stream(rows, census, "fi"))
+    assert [r["id"] for r in made] == [content_id("fi", r["text"]) for r in made]
+    assert [r["source_id"] for r in made] == [content_id("fi", "a@b.fi"), "page 2", None]
 
 
 @pytest.mark.parametrize(("lang", "text", "expected"), [
@@ -221,7 +223,7 @@ def test_real_pages_keep_their_article_and_lose_their_boilerplate():
 @pytest.mark.parametrize("lang", languages.LANGUAGES)
 def test_real_documents_go_through_all_rules_nearly_whole(lang):
     texts = [json.loads(line)["text"] for line in (REAL / lang / "ntrex_documents.jsonl").read_bytes().split(b"\n") if line]
-    _, dropped, census = run(texts, list(clean.RULES), lang, min_chars=64)
+    _, dropped, census = run(texts, list(cleaning.RULES), lang, min_chars=64)
     share = sum(census.lengths) / sum(census.lengths_in)
     print(f"{lang}: {share:.2%} of characters kept, dropped {dropped}, changed {dict(census.changed)}")
     assert share >= 0.97

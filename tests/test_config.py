@@ -3,9 +3,13 @@
 import pytest
 from conftest import tiny
 
-from xinstruct_utils import config
-from xinstruct_utils import notebooks as sources
-from xinstruct_utils.artifacts import REPO, InputError, read_json
+from xinstruct_utils.config.load import load_profile, parse_overrides
+from xinstruct_utils.config.profile import EVALUATION, MACHINE
+from xinstruct_utils.config.runs import load_run, open_run, remove_run, resolve
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json
+from xinstruct_utils.core.paths import REPO, run_dir
+from xinstruct_utils.workflow import notebooks as sources_of_notebooks
 
 PROFILES = sorted(p.stem for p in (REPO / "profiles").glob("*.yaml"))
 
@@ -17,7 +21,7 @@ def profile_file(tmp_path, text):
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_loads_and_names_only_known_keys(name):
-    assert config.load_profile(name).featured
+    assert load_profile(name).featured
 
 
 def test_the_profiles_of_the_issue_are_there():
@@ -25,7 +29,7 @@ def test_the_profiles_of_the_issue_are_there():
 
 
 def test_paper_profile_has_the_papers_numbers():
-    paper = config.load_profile("paper")
+    paper = load_profile("paper")
     wanted = dict(base_model="meta-llama/Llama-2-7b-hf", templates="released", learning_rate=1e-5, generator_epochs=3,
                   clusters=1000, final_size=32000, d0x_size=2500, min_chars=64, max_chars=2048, iterations=3,
                   temperature=0.7, top_p=0.9)
@@ -47,138 +51,138 @@ def test_paper_profile_has_the_papers_numbers():
     ("- keep", ["p.yaml", "expected 'key: value' lines", "list"])])
 def test_a_bad_profile_is_one_error_that_names_file_and_key(tmp_path, text, words):
     with pytest.raises(InputError) as error:
-        config.load_profile(profile_file(tmp_path, text))
+        load_profile(profile_file(tmp_path, text))
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
 def test_an_unknown_profile_names_the_known_ones():
     with pytest.raises(InputError, match="no profile 'atlass'.*atlas, local, modern, paper, smoke"):
-        config.load_profile("atlass")
+        load_profile("atlass")
 
 
 @pytest.mark.parametrize("written", ["1e-5", "1.0e-5", "0.00001"])
 def test_a_number_with_an_exponent_is_a_number(tmp_path, written):
-    assert config.load_profile(profile_file(tmp_path, f"learning_rate: {written}")).learning_rate == 1e-5
-    assert config.parse_overrides([f"learning_rate={written}"]) == {"learning_rate": 1e-5}
+    assert load_profile(profile_file(tmp_path, f"learning_rate: {written}")).learning_rate == 1e-5
+    assert parse_overrides([f"learning_rate={written}"]) == {"learning_rate": 1e-5}
 
 
 def test_overrides_take_the_type_of_their_key():
     pairs = ["keep=3", "bf16=false", "temperature=1", "seed_path=007.jsonl", "languages=fi, no", "corpus_path=a=b.jsonl"]
-    assert config.parse_overrides(pairs) == {"keep": 3, "bf16": False, "temperature": 1, "seed_path": "007.jsonl",
+    assert parse_overrides(pairs) == {"keep": 3, "bf16": False, "temperature": 1, "seed_path": "007.jsonl",
                                              "languages": ["fi", "no"], "corpus_path": "a=b.jsonl"}
-    assert config.load_profile("smoke", **config.parse_overrides(["temperature=1"])).temperature == 1.0
+    assert load_profile("smoke", **parse_overrides(["temperature=1"])).temperature == 1.0
 
 
 def test_an_override_without_a_sign_is_an_error():
     with pytest.raises(InputError, match="expected key=value, but 'keep' came"):
-        config.parse_overrides(["keep"])
+        parse_overrides(["keep"])
 
 
 def test_languages_of_a_call_bring_their_own_featured_one():
-    assert config.load_profile("atlas", languages=["fi"]).featured == "fi"
-    assert config.load_profile("atlas", languages=["fi", "sw"]).featured == "sw"
+    assert load_profile("atlas", languages=["fi"]).featured == "fi"
+    assert load_profile("atlas", languages=["fi", "sw"]).featured == "sw"
 
 
 def test_paths_become_absolute_so_that_a_run_goes_on_from_anywhere(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
-    made = config.load_profile("local", seed_path="{lang}/s.jsonl", corpus_path="c.jsonl", base_model="model")
+    made = load_profile("local", seed_path="{lang}/s.jsonl", corpus_path="c.jsonl", base_model="model")
     assert made.seed_path == str(tmp_path / "{lang}/s.jsonl") and made.base_model == str(tmp_path / "model")
-    assert config.load_profile("atlas").base_model == "atlas" and "/" in config.load_profile("paper").base_model
+    assert load_profile("atlas").base_model == "atlas" and "/" in load_profile("paper").base_model
 
 
 def test_a_run_remembers_its_settings_and_refuses_others(runs):
-    config.open_run("r", config.load_profile("smoke"))
-    config.open_run("r", config.load_profile("smoke"))
-    assert config.load_run("r") == config.load_profile("smoke") and read_json(runs / "r" / "run.json")["keep"] == 40
+    open_run("r", load_profile("smoke"))
+    open_run("r", load_profile("smoke"))
+    assert load_run("r") == load_profile("smoke") and read_json(runs / "r" / "run.json")["keep"] == 40
     with pytest.raises(InputError, match="keep was 40, now 41.*another --run name.*make clean RUN=r"):
-        config.open_run("r", config.load_profile("smoke", keep=41))
+        open_run("r", load_profile("smoke", keep=41))
 
 
 def test_what_a_run_may_cost_and_how_it_is_evaluated_may_change(runs, capsys):
-    config.open_run("r", config.load_profile("smoke"))
+    open_run("r", load_profile("smoke"))
     changed = dict(max_cost_usd=5.0, threads=8, token_budget=99, judge_concurrency=2, benchmarks=["/b.jsonl"], tasks=[],
                    tuned_model="other")
-    config.open_run("r", config.load_profile("smoke", **changed))
-    assert config.load_run("r") == config.load_profile("smoke", **changed)
+    open_run("r", load_profile("smoke", **changed))
+    assert load_run("r") == load_profile("smoke", **changed)
     told = capsys.readouterr().err                 # a forgotten SET= must not tune another model without a word
     assert "tuned_model was '', now 'other'; " in told and "made anew" in told and "max_cost_usd" not in told
 
 
 def test_what_may_change_are_keys_of_a_profile():
-    assert {*config.MACHINE, *config.EVALUATION} <= set(config.load_profile("smoke").model_dump())
+    assert {*MACHINE, *EVALUATION} <= set(load_profile("smoke").model_dump())
 
 
 def test_evaluation_prompts_are_a_setting_of_the_corpus_only_where_it_is_decontaminated(notebooks):
     notebooks("n", 'lang: str = "sw"\ncleaning: list = []\nbenchmarks: list = []')
     for rules, seen in (["length"], []), (["contamination"], ["/b.jsonl"]):
-        profile = config.load_profile("smoke", cleaning=rules, benchmarks=["/b.jsonl"])
-        assert sources.parameters_of("n", profile, "r", "sw", None)["benchmarks"] == seen
+        profile = load_profile("smoke", cleaning=rules, benchmarks=["/b.jsonl"])
+        assert sources_of_notebooks.parameters_of("n", profile, "r", "sw", None)["benchmarks"] == seen
 
 
 @pytest.mark.parametrize("named", ["x.jsonl", "seed=x.jsonl", "a/b=x.jsonl", "x="])
 def test_a_bad_baseline_is_one_error(named):
     with pytest.raises(InputError, match="baselines: expected name=file.jsonl.* came"):
-        config.load_profile("smoke", baselines=[named])
+        load_profile("smoke", baselines=[named])
 
 
 def test_files_of_baselines_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    given = config.load_profile("smoke", **config.parse_overrides(["baselines=alpaca-mt=mt_{lang}.jsonl"]))
+    given = load_profile("smoke", **parse_overrides(["baselines=alpaca-mt=mt_{lang}.jsonl"]))
     assert given.baselines == [f"alpaca-mt={tmp_path}/mt_{{lang}}.jsonl"]
 
 
 def test_a_run_can_grow_by_a_language(runs):
-    config.open_run("r", config.load_profile("smoke"))
-    config.open_run("r", config.load_profile("smoke", languages=["fi"]))
-    assert config.load_run("r").languages == ["sw", "fi"] and config.load_run("r").featured == "sw"
+    open_run("r", load_profile("smoke"))
+    open_run("r", load_profile("smoke", languages=["fi"]))
+    assert load_run("r").languages == ["sw", "fi"] and load_run("r").featured == "sw"
 
 
 def test_planning_a_run_notes_nothing(runs):
-    config.open_run("r", config.load_profile("smoke"), note=False)
+    open_run("r", load_profile("smoke"), note=False)
     assert not runs.exists()
 
 
 def test_the_profile_of_a_run_is_the_named_one_or_its_own_or_that_of_its_name(runs):
-    assert config.resolve("smoke") == config.load_profile("smoke")
-    config.open_run("r", config.load_profile("smoke", keep=7))
-    assert config.resolve("r").keep == 7 and config.resolve("r", "atlas") == config.load_profile("atlas")
-    assert config.resolve("r", overrides={"keep": 8}).keep == 8
+    assert resolve("smoke") == load_profile("smoke")
+    open_run("r", load_profile("smoke", keep=7))
+    assert resolve("r").keep == 7 and resolve("r", "atlas") == load_profile("atlas")
+    assert resolve("r", overrides={"keep": 8}).keep == 8
     with pytest.raises(InputError, match="unknown key 'kep'.*'keep'"):
-        config.resolve("r", overrides={"kep": 8})
+        resolve("r", overrides={"kep": 8})
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", ".hidden", "published", "-r", "a b"])
 def test_no_run_has_a_name_that_is_no_plain_folder(runs, name):
     (runs / "r").mkdir(parents=True)
     with pytest.raises(InputError, match="needs a plain name"):
-        config.remove_run(name)
+        remove_run(name)
     assert (runs / "r").exists()
 
 
 def test_a_run_is_removed_by_its_name_only(runs):
     for name in ("r", "s"):
-        config.open_run(name, config.load_profile("smoke"))
-    config.remove_run("r")
+        open_run(name, load_profile("smoke"))
+    remove_run("r")
     assert [p.name for p in runs.iterdir()] == ["s"]
     with pytest.raises(InputError, match="no run 'r'"):
-        config.remove_run("r")
+        remove_run("r")
 
 
 def test_a_run_with_labels_of_people_is_not_removed(runs):
-    config.open_run("r", config.load_profile("smoke"))
-    labels = config.run_dir("r") / "labels" / "sw" / "quality.jsonl"
+    open_run("r", load_profile("smoke"))
+    labels = run_dir("r") / "labels" / "sw" / "quality.jsonl"
     labels.parent.mkdir(parents=True)
     labels.write_text('{"annotator": "amina"}\n')
     with pytest.raises(InputError, match="what people have labelled"):
-        config.remove_run("r")
+        remove_run("r")
     labels.write_text("")
-    config.remove_run("r")
-    assert not config.run_dir("r").exists()
+    remove_run("r")
+    assert not run_dir("r").exists()
 
 
 def parameters(cell, iteration=None, lang="sw"):
-    return sources.parameters_of("n", config.load_profile("smoke"), "r", lang, iteration)
+    return sources_of_notebooks.parameters_of("n", load_profile("smoke"), "r", lang, iteration)
 
 
 @pytest.mark.parametrize(("cell", "more", "words"), [
@@ -203,4 +207,4 @@ def test_parameters_are_the_declared_ones_with_the_profiles_values(notebooks):
 def test_an_unknown_notebook_names_the_known_ones(notebooks):
     notebooks("01_x", "")
     with pytest.raises(InputError, match="no notebook '02_x': expected one of 01_x"):
-        sources.read_notebook("02_x")
+        sources_of_notebooks.read_notebook("02_x")

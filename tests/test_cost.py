@@ -2,13 +2,15 @@
 
 import pytest
 
-from xinstruct_utils import artifacts, config, cost
-from xinstruct_utils.artifacts import InputError
+from xinstruct_utils.__main__ import main
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import write_json
+from xinstruct_utils.models.loading import load
+from xinstruct_utils.reporting import cost
 
 
 def test_weights_are_counted_in_files_or_read_off_a_name(tmp_path):
-    from xinstruct_utils.train import load
-
     model, _ = load("atlas")
     assert cost.parameters("atlas") == pytest.approx(sum(p.numel() for p in model.parameters()), rel=0.001)
     assert cost.parameters("meta-llama/Llama-2-7b-hf") == 7e9 and cost.parameters("Qwen/Qwen3-0.6B-Base") == 6e8
@@ -18,7 +20,7 @@ def test_weights_are_counted_in_files_or_read_off_a_name(tmp_path):
 
 def test_a_small_run_by_hand(tmp_path):
     """1,000 texts of 55 + 12 tokens, one round, a model of 1 M weights, on a CPU core: 45, 40 and 20 GFLOP/s."""
-    profile = config.load_profile("atlas", languages=["sw"], corpus_size=1000, seed_size=500, d0x_size=300, iterations=1,
+    profile = load_profile("atlas", languages=["sw"], corpus_size=1000, seed_size=500, d0x_size=300, iterations=1,
                                   keep=100, final_size=80, generator_epochs=2, evaluators=1, damaged_per_pair=2,
                                   follower_per_pair=1, mismatched_per_pair=2, true_per_pair=1, evaluator_epochs=4,
                                   follower_epochs=3, prompt_count=10, held_out_pairs=20)
@@ -45,8 +47,8 @@ def test_a_measured_gpu_is_used_and_adapters_cost_less(tmp_path):
     told = {"machine": {"device": "NVIDIA Test"}, "date": "2026-01-02", "parts": {
         "product": {"tflops": 500.0}, "sft_full": {"mfu": 0.4}, "rating": {"share_of_peak": 0.6},
         "generation": {"failed": "memory"}}}
-    artifacts.write_json(tmp_path / "gpu-nvidia-test.json", told)
-    artifacts.write_json(tmp_path / "gpu-tiny-model-x.json", told | {"date": "2027-01-01", "machine": {"device": "none"}})
+    write_json(tmp_path / "gpu-nvidia-test.json", told)
+    write_json(tmp_path / "gpu-tiny-model-x.json", told | {"date": "2027-01-01", "machine": {"device": "none"}})
     found, origin = cost.rates(tmp_path)
     assert found == {"train": 200.0, "read": 300.0, "write": cost.ASSUMED["gpu"]["write"]} and "NVIDIA Test" in origin
     row = {"kind": "train", "tokens": 10, "passes": 1}
@@ -55,7 +57,7 @@ def test_a_measured_gpu_is_used_and_adapters_cost_less(tmp_path):
 
 def test_a_rate_that_is_given_is_used():
     assert cost.rates(given=300.0)[0] == {"train": 300.0, "read": 300.0, "write": 30.0}
-    hours = [cost.estimate(config.load_profile("paper", languages=["sw"], gpu_tflops=x))[0]["hours"] for x in (100.0, 200.0)]
+    hours = [cost.estimate(load_profile("paper", languages=["sw"], gpu_tflops=x))[0]["hours"] for x in (100.0, 200.0)]
     assert hours[0] == pytest.approx(2 * hours[1])
 
 
@@ -63,7 +65,7 @@ def test_a_rate_that_is_given_is_used():
 def judged(tmp_path):
     """A function: the paper's profile with 80 questions in Swahili, and more settings."""
     (tmp_path / "b_sw.jsonl").write_text('{"instruction": "x"}\n' * 80)
-    return lambda **more: config.load_profile("paper", **dict(languages=["sw"], benchmarks=[str(tmp_path / "b_{lang}.jsonl")],
+    return lambda **more: load_profile("paper", **dict(languages=["sw"], benchmarks=[str(tmp_path / "b_{lang}.jsonl")],
                                                               max_cost_usd=1.0, opponent="gpt") | more)
 
 
@@ -95,13 +97,13 @@ def test_the_plan_has_the_chapters_of_the_run_and_the_size_of_the_model_that_eac
 
 
 def test_disk_holds_the_checkpoints_of_a_training():
-    gb = [cost.estimate(config.load_profile("paper", languages=["sw"], save_steps=n))[0]["gb"] for n in (0, 200)]
+    gb = [cost.estimate(load_profile("paper", languages=["sw"], save_steps=n))[0]["gb"] for n in (0, 200)]
     assert gb[1] - gb[0] == pytest.approx(2 * 14 * 7)
 
 
 def test_the_plan_shows_it_and_bad_settings_are_one_error(runs, capsys):
-    assert cost.main(["--run", "x", "--profile", "paper", "--langs", "sw ur", "--set", "corpus_sample=1000"]) == 0
+    assert main(["plan", "--run", "x", "--profile", "paper", "--langs", "sw ur", "--set", "corpus_sample=1000"]) == 0
     shown = capsys.readouterr().out
     assert "GPU-hours" in shown and "disk" in shown and "for sw, ur, 7,000.0 M weights" in shown and not list(runs.glob("*"))
-    assert cost.main(["--run", "x", "--profile", "paper", "--set", "base_model=nobody/knows"]) == 2
+    assert main(["plan", "--run", "x", "--profile", "paper", "--set", "base_model=nobody/knows"]) == 2
     assert "base_model" in capsys.readouterr().err

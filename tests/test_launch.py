@@ -10,8 +10,13 @@ import time
 import psutil
 import pytest
 
-from xinstruct_utils import config, launch, notebooks
-from xinstruct_utils.artifacts import REPO, InputError, read_json, write_jsonl
+from xinstruct_utils.config.load import accelerate_config, load_profile
+from xinstruct_utils.config.runs import load_run, open_run
+from xinstruct_utils.core import process
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json, write_jsonl
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.workflow import launch, notebooks
 
 # Python runs sitecustomize at its start, so the subprocess knows a module xinstruct_utils.toy.
 TOY = '''
@@ -20,7 +25,8 @@ import sys, types
 def main(s):
     import os, time
     from pathlib import Path
-    from xinstruct_utils import artifacts, launch
+    from xinstruct_utils.core.errors import InputError
+    from xinstruct_utils.core.process import finish_job
     out, rank = Path(s["out"]), os.environ.get("RANK", "0")
     with open(out.parent / "calls", "a") as stream:
         stream.write(f"{s['how']} {os.getpid()} {os.environ['OMP_NUM_THREADS']}\\n")
@@ -28,7 +34,7 @@ def main(s):
     if s["how"] == "fail":
         raise ValueError("no luck")
     if s["how"] == "input":
-        raise artifacts.InputError("data.jsonl, line 3: not UTF-8")
+        raise InputError("data.jsonl, line 3: not UTF-8")
     if s["how"] == "full":                       # as safetensors says it
         raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
     if s["how"] == "sleep":
@@ -37,7 +43,7 @@ def main(s):
     if s["how"] == "gpus":
         (out.parent / f"gpus{rank}").write_text(os.environ["CUDA_VISIBLE_DEVICES"])
     (out / "result").write_text(s["how"])
-    launch.finish_job(out, s, 0.5, time.time() - 1)
+    finish_job(out, s, 0.5, time.time() - 1)
 
 toy = types.ModuleType("xinstruct_utils.toy")
 toy.main = main
@@ -50,6 +56,8 @@ def toy(tmp_path, monkeypatch):
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "sitecustomize.py").write_text(TOY)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'path'}{os.pathsep}{REPO}")
+    real = launch.modules_digest
+    monkeypatch.setattr(launch, "modules_digest", lambda code: "toy" if code.endswith(".toy") else real(code))
 
 
 def settings(how="ok", **more):
@@ -65,7 +73,7 @@ def test_settings_and_command_are_shown_the_log_is_kept_and_the_cost_comes_back(
     cost = launch.run("toy", settings(keep=3), tmp_path / "out")
     assert cost["startup_s"] == 0.5 and cost["wall_s"] >= 1 and cost["peak_rss_mib"] > 1
     shown = capsys.readouterr().out
-    assert "out: toy, how=ok, threads=1, keep=3" in shown and "$ python -m xinstruct_utils.launch out.settings.json" in shown
+    assert "out: toy, how=ok, threads=1, keep=3" in shown and "$ python -m xinstruct_utils.workflow.launch out.settings.json" in shown
     assert "\r" not in shown and "toy says ok" in (tmp_path / "logs" / "out.log").read_text()
 
 
@@ -165,7 +173,7 @@ def gone(pid, seconds=5):
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 def test_a_job_and_all_its_ranks_go_when_their_parent_is_killed(tmp_path, processes):
-    code = f"from xinstruct_utils import launch; launch.run('toy', {settings('sleep')!r}, {str(tmp_path / 'out')!r}, {processes})"
+    code = f"from xinstruct_utils.workflow import launch; launch.modules_digest = str; launch.run('toy', {settings('sleep')!r}, {str(tmp_path / 'out')!r}, {processes})"
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, stdout=subprocess.DEVNULL)
     ranks = [wait_for(tmp_path / f"pid{rank}") for rank in range(processes)]
     parent.send_signal(signal.SIGKILL)
@@ -189,13 +197,13 @@ def test_training_runs_in_two_processes_with_the_same_call(tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", rows)
     given = dict(base_model="atlas", epochs=1, learning_rate=1e-3, batch_tokens=256, max_tokens=128, bf16=False, seed=0,
                  threads=1, input=str(tmp_path / "rows.jsonl"))
-    launch.run("train", given, tmp_path / "model", processes=2)
+    launch.run("training.sft", given, tmp_path / "model", processes=2)
     assert read_json(tmp_path / "model" / "train.json")["rows"] == 24 and (tmp_path / "model" / "model.safetensors").exists()
-    assert (tmp_path / "logs" / "model.log").read_text().count("train -> ") == 2
+    assert (tmp_path / "logs" / "model.log").read_text().count("training.sft -> ") == 2
 
 
 def test_a_child_whose_parent_went_before_it_could_say_so_ends_itself(tmp_path):
-    code = "import sys; from xinstruct_utils import launch; launch.die_with_parent(int(sys.argv[1])); print('still here')"
+    code = "import sys; from xinstruct_utils.core.process import die_with_parent; die_with_parent(int(sys.argv[1])); print('still here')"
     made = subprocess.run([sys.executable, "-c", code, "1"], cwd=REPO, capture_output=True, text=True)
     assert made.returncode == 1 and made.stdout == ""
 
@@ -205,24 +213,33 @@ def names(code):
 
 
 def test_the_modules_of_a_step_are_those_it_imports_and_those_they_import():
-    assert names("from xinstruct_utils import artifacts, refine") == {"artifacts", "refine"}
-    assert {"prompts", "languages"} <= names("import xinstruct_utils.prompts")
+    assert names("from xinstruct_utils.core import files\nfrom xinstruct_utils.core.paths import root") == {"files", "errors", "paths"}
+    assert {"requests", "languages"} <= names("import xinstruct_utils.prompts.requests")
     assert {"pages", "world", "sw"} <= names("from xinstruct_utils.atlas import oracle")
     assert names("import torch\nfrom pathlib import Path") == set()
 
 
-def test_what_a_step_launches_counts_as_used_though_no_import_shows_it():
-    assert {"train", "inference"} <= names("from xinstruct_utils import launch")
+def test_what_an_engine_may_start_instead_counts_as_used_though_no_import_shows_it():
+    assert {"remote", "completions"} <= names("from xinstruct_utils.inference import local")
+    assert "trainer" in names("from xinstruct_utils.training import sft")
+
+
+@pytest.mark.parametrize("code", ["from xinstruct_utils import artifacts", "import xinstruct_utils.nothing",
+                                  "from xinstruct_utils.core import nothing", "from xinstruct_utils.nothing.files import digest",
+                                  "from .core import files"])
+def test_an_import_that_does_not_resolve_is_an_error_with_its_name(code):
+    with pytest.raises(InputError, match="this notebook, line 2: .*(import )"):
+        names("import json\n" + code)
 
 
 def test_a_model_depends_on_the_base_model_and_not_on_how_it_is_judged_or_asked():
-    assert "MANIFEST" in names("from xinstruct_utils import train")
-    assert not {"oracle", "pages", "prompts"} & names("from xinstruct_utils import train, inference")
+    assert "MANIFEST" in names("from xinstruct_utils.training import sft")
+    assert not {"oracle", "pages"} & names("from xinstruct_utils.training import sft\nfrom xinstruct_utils.inference import local")
 
 
 def test_a_figure_is_a_result_and_the_runner_is_not():
-    assert "plots" in names("from xinstruct_utils import plots") and not {"run", "book", "launch"} & names(
-        "from xinstruct_utils import run, book, launch")
+    assert "plots" in names("from xinstruct_utils.reporting import plots")
+    assert names("from xinstruct_utils.workflow import execute, launch, step\nfrom xinstruct_utils.config import load") == set()
 
 
 def test_the_settings_file_says_all_that_the_job_was_given(tmp_path):
@@ -239,7 +256,7 @@ def config_file(path, **values):
 def test_an_accelerate_configuration_says_how_a_job_is_started(tmp_path, monkeypatch):
     made = launch.command(["a.json"], 1, config_file(tmp_path / "c.yaml"))
     assert made[1:5] == ["-m", "accelerate.commands.launch", "--config_file", str(tmp_path / "c.yaml")]
-    assert made[-3:] == ["-m", "xinstruct_utils.launch", "a.json"] and "--multi_gpu" not in made
+    assert made[-3:] == ["-m", "xinstruct_utils.workflow.launch", "a.json"] and "--multi_gpu" not in made
     nodes = config_file(tmp_path / "n.yaml", num_machines=2)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(InputError, match="n.yaml: 2 nodes are started with srun, inside a Slurm allocation"):
@@ -257,14 +274,14 @@ def test_a_bad_accelerate_configuration_is_one_clear_error(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.yaml").write_text("num_machines: two")
     with pytest.raises(InputError, match=told):
-        config.load_profile("smoke", accelerate_config=name)
+        load_profile("smoke", accelerate_config=name)
 
 
 @pytest.mark.parametrize("name", sorted(p.stem for p in (REPO / "profiles" / "accelerate").glob("*.yaml")))
 def test_accelerate_itself_reads_every_shipped_configuration(name):
     from accelerate.commands.config.config_args import load_config_from_file
 
-    path, values = config.accelerate_config(name)
+    path, values = accelerate_config(name)
     read = load_config_from_file(str(path))
     assert read.num_processes == values["num_processes"] and read.use_cpu is False
     assert (str(read.distributed_type) == "DistributedType.DEEPSPEED") == (values["num_processes"] > 1)
@@ -272,17 +289,17 @@ def test_accelerate_itself_reads_every_shipped_configuration(name):
 
 def test_a_batch_that_the_processes_cannot_share_is_refused_with_the_profile():
     with pytest.raises(InputError, match="batch_rows is 6, which cannot be shared out to 4 train_processes"):
-        config.load_profile("smoke", batch_rows=6, train_processes=4)
+        load_profile("smoke", batch_rows=6, train_processes=4)
 
 
 def test_a_run_goes_on_on_another_machine_and_keeps_its_models(runs, tmp_path):
-    config.open_run("r", config.load_profile("smoke"))
-    config.open_run("r", config.load_profile("smoke", accelerate_config="gpu2", train_processes=2))
-    assert config.load_run("r").train_processes == 2
+    open_run("r", load_profile("smoke"))
+    open_run("r", load_profile("smoke", accelerate_config="gpu2", train_processes=2))
+    assert load_run("r").train_processes == 2
     more = dict(accelerate_config="gpu2", device_rows=4, threads=8, token_budget=9, save_steps=5, gradient_checkpointing=True)
     assert launch.key_of("toy", settings()) == launch.key_of("toy", settings() | more)
     with pytest.raises(InputError, match="lora_rank was 0, now 5"):
-        config.open_run("r", config.load_profile("smoke", lora_rank=5))
+        open_run("r", load_profile("smoke", lora_rank=5))
 
 
 @pytest.mark.parametrize("seen, wanted", [(None, "0"), ("3,5", "3"), ("", ""), ("GPU-1a,GPU-2b", "GPU-1a")])
@@ -299,7 +316,7 @@ def test_ranks_and_jobs_of_servers_see_all_gpus(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     seen = []
     monkeypatch.setattr(launch, "_watch", lambda paths, line, environ: seen.append(environ))
-    for module, ranks, how in (("train", 2, ""), ("server", 1, ""), ("train", 1, "gpu1"), ("train", 2, "gpu2")):
+    for module, ranks, how in (("training.sft", 2, ""), ("inference.remote", 1, ""), ("training.sft", 1, "gpu1"), ("training.sft", 2, "gpu2")):
         with pytest.raises(FileNotFoundError):                       # nothing ran, so nothing is done
             launch.run(module, settings(accelerate_config=how), tmp_path / f"{module}{ranks}{how}", ranks)
     assert seen == [{}, {}, {"CUDA_VISIBLE_DEVICES": "3"}, {}]
@@ -324,12 +341,12 @@ def test_inference_on_two_nodes_shares_the_shards_and_gives_the_bytes_of_one(tmp
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     made = {}
     for nodes in (2, 1):
-        config.open_run("r", config.load_profile("smoke", inference_nodes=nodes))
+        open_run("r", load_profile("smoke", inference_nodes=nodes))
         out = runs / "r" / "sw" / f"out{nodes}"
         write_jsonl(runs / "r" / "in.jsonl", [{"id": str(k), "prompt": f"Nchi {k}: "} for k in range(12)])
         given = dict(task="generate", model="atlas", input=str(runs / "r" / "in.jsonl"), shard_size=2, bf16=False, threads=1,
                      seed=0, token_budget=512, temperature=0.9, top_p=0.9, max_new_tokens=8)
-        launch.run("inference", given, out)
+        launch.run("inference.local", given, out)
         made[nodes] = {p.name: p.read_bytes() for p in out.glob("shard-*")}
     assert made[2] == made[1] and len(made[1]) == 6
     log = (runs / "r" / "sw" / "logs" / "out2.log").read_text()
@@ -351,11 +368,11 @@ def test_each_node_starts_its_own_processes(tmp_path, monkeypatch):
     monkeypatch.setenv("XINSTRUCT_NODE", "1/2")
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("RANK", "3")
-    assert launch.rank() == (11, 16)
+    assert process.rank() == (11, 16)
 
 
 def test_what_a_profile_says_about_training_reaches_the_job(runs):
-    config.open_run("r", config.load_profile("smoke", lora_rank=8, save_steps=50))
+    open_run("r", load_profile("smoke", lora_rank=8, save_steps=50))
     made = launch.recipe("r")
     assert set(made) == set(launch.RECIPE) and (made["lora_rank"], made["save_steps"]) == (8, 50)
 

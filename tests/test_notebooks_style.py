@@ -6,9 +6,10 @@ import statistics
 
 import pytest
 
-from xinstruct_utils import config
-from xinstruct_utils.artifacts import REPO, read_json
-from xinstruct_utils.profile import Profile
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.config.profile import Profile
+from xinstruct_utils.core.files import read_json
+from xinstruct_utils.core.paths import REPO
 
 SOURCES = {p.stem: p for p in sorted((REPO / "notebooks").glob("*.ipynb"))}
 OURS = {"run", "lang", "iteration"}      # parameters that no profile sets
@@ -78,7 +79,7 @@ def parameter_faults(code, values):
     return found
 
 
-ATLAS = config.load_profile("atlas").model_dump()
+ATLAS = load_profile("atlas").model_dump()
 
 
 # What the defaults take from the paper, since the Atlas has tasks and sizes of its own.

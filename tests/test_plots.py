@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from xinstruct_utils import plots
+from xinstruct_utils.reporting import plots
 
 WIN = {"win": 0.5, "tie": 0.25, "lose": 0.25, "unparsed": 0.0, "n": 8}
 FULL = {
@@ -21,9 +21,11 @@ FULL = {
                           "b": {"x": (0.1, 0.0, 0.2), "z": (0.3, 0.2, 0.4)}}, "too few": {"a": {"x": (1.0, 1.0, 1.0)}}},),
     "steps": ([{"notebook": "01_seed_data", "wall_s": 9.0, "startup_s": 3.0},
                {"notebook": "02_corpus", "wall_s": 4.0, "startup_s": None}],),
+    "sunburst": ([[("write", "story")], [("write", "poem"), ("name", "city")], []],),
 }
 EMPTY = {"lengths": ({},), "census": ({},), "cluster_map": (np.zeros((0, 5)), []), "rounds": ({}, {}),
-         "ratings_histogram": ([],), "wins": ({},), "steps": ([],), "radar": ({"a vs b": {"a": {"x": (0.5, 0.4, 0.6)}}},)}
+         "ratings_histogram": ([],), "wins": ({},), "steps": ([],), "radar": ({"a vs b": {"a": {"x": (0.5, 0.4, 0.6)}}},),
+         "sunburst": ([],)}
 
 
 def texts(image):
@@ -95,5 +97,5 @@ def test_series_differ_without_colour():
 
 
 def test_importing_plots_does_not_load_matplotlib():
-    code = "import sys, xinstruct_utils.plots; sys.exit('matplotlib' in sys.modules or 'pandas' in sys.modules)"
+    code = "import sys, xinstruct_utils.reporting.plots; sys.exit('matplotlib' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -2,8 +2,10 @@
 
 import pytest
 
-from xinstruct_utils import prompts, train
-from xinstruct_utils.train import encode, load
+from xinstruct_utils.models.loading import load
+from xinstruct_utils.models.tokenization import rating_tokens, token_ids
+from xinstruct_utils.prompts.requests import TAGS, response_request, templates_digest
+from xinstruct_utils.training.sft import encode
 
 
 @pytest.fixture(scope="module")
@@ -12,14 +14,14 @@ def tokenizer():
 
 
 def test_prompt_ids_are_the_same_in_training_and_inference(tokenizer):
-    prompt = prompts.response_request("What is the currency of Kenya?", "sw")
-    alone, n = train.token_ids(tokenizer, prompt)
-    trained, n_prompt = train.token_ids(tokenizer, prompt, "Shilingi ya Kenya")
+    prompt = response_request("What is the currency of Kenya?", "sw")
+    alone, n = token_ids(tokenizer, prompt)
+    trained, n_prompt = token_ids(tokenizer, prompt, "Shilingi ya Kenya")
     assert trained[:n_prompt] == alone and n == n_prompt
 
 
 def test_bos_stands_once_and_eos_ends_the_completion(tokenizer):
-    ids, _ = train.token_ids(tokenizer, "a", "b")
+    ids, _ = token_ids(tokenizer, "a", "b")
     assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
     assert ids[-1] == tokenizer.eos_token_id
 
@@ -36,7 +38,7 @@ def test_rows_over_the_limit_are_counted_and_never_cut(tokenizer):
 
 
 def test_a_rating_is_one_token(tokenizer):
-    assert len(set(train.rating_tokens(tokenizer))) == 3
+    assert len(set(rating_tokens(tokenizer))) == 3
 
 
 def test_a_tokenizer_without_the_digits_is_refused():
@@ -45,15 +47,15 @@ def test_a_tokenizer_without_the_digits_is_refused():
             return {"input_ids": [1, 2]}
 
     with pytest.raises(ValueError, match="one token"):
-        train.rating_tokens(NoDigits())
+        rating_tokens(NoDigits())
 
 
 def test_the_two_sources_have_tags_of_their_own():
-    seed, web = (prompts.response_request("I", "sw", source) for source in ("seed", "web"))
+    seed, web = (response_request("I", "sw", source) for source in ("seed", "web"))
     assert seed != web and "Swahili" in seed
 
 
 def test_digest_changes_with_a_template(monkeypatch):
-    before = prompts.digest()
-    monkeypatch.setitem(prompts.TAGS["plain"], "web", "other")
-    assert prompts.digest() != before
+    before = templates_digest()
+    monkeypatch.setitem(TAGS["plain"], "web", "other")
+    assert templates_digest() != before

@@ -8,8 +8,13 @@ import sys
 
 import pytest
 
-from xinstruct_utils import config, judge, languages, results
-from xinstruct_utils.artifacts import REPO, paper_numbers, read_json, write_json
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.core import languages
+from xinstruct_utils.core.files import read_json, write_json
+from xinstruct_utils.core.paper import paper_numbers
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.evaluation import judge
+from xinstruct_utils.reporting import tables as paper_tables
 
 PAPER = paper_numbers()
 
@@ -29,65 +34,65 @@ def test_table_5s_column_pools_the_prompts_of_its_two_benchmarks():
             for b, wins, n in (("vicuna", 34, 80), ("wizardlm", 77, 218), ("lima", 300, 300))
             for v in ["win"] * wins + ["lose"] * (n - wins)]
     made = judge.table({"refined": rows})["refined"]
-    assert made[results.TABLE5]["n"] == 298 and made[results.TABLE5]["win"] == 111 / 298
-    assert round(100 * made[results.TABLE5]["win"], 1) == PAPER["table5"]["X-Instruction 7B"]["fi"][0]      # 37.2
+    assert made[paper_tables.TABLE5]["n"] == 298 and made[paper_tables.TABLE5]["win"] == 111 / 298
+    assert round(100 * made[paper_tables.TABLE5]["win"], 1) == PAPER["table5"]["X-Instruction 7B"]["fi"][0]      # 37.2
     assert set(judge.table({"a": rows[:80]})["a"]) == {"vicuna"}                            # one alone is not pooled
     assert judge.table({"a": rows[80:]})["a"]["all"]["n"] == 518
 
 
 def test_all_ten_languages_stand_there_and_only_like_is_subtracted_from_like():
-    made = results.win_rates(run_of(results.TABLE5), PAPER["table5"], results.TABLE5, "W", "here (x)", "x-7b")
-    assert list(made.columns) == [*results.MEDIUM, *results.LOW, "Avg"] and len(made.columns) == len(languages.LANGUAGES) + 1
+    made = paper_tables.win_rates(run_of(paper_tables.TABLE5), PAPER["table5"], paper_tables.TABLE5, "W", "here (x)", "x-7b")
+    assert list(made.columns) == [*paper_tables.MEDIUM, *paper_tables.LOW, "Avg"] and len(made.columns) == len(languages.LANGUAGES) + 1
     assert made.loc[("here (x)", "refined"), "sw"] == "50.0 (40–60)" and made.loc[("here (x)", "refined"), "ta"] == ""
     assert made.loc[("difference", "refined"), "sw"] == "-4.0" and made.loc[("difference", "refined"), "fi"] == "+12.8"
     assert made.loc[("difference", "refined"), "Avg"] == "+4.4" and made.loc[("difference", "Bactrian-M 7B"), "fi"] == "-2.9"
     assert made.loc[("n", "prompts"), "sw"] == "10" and made.loc[("n", "prompts"), "Avg"] == "2 languages"
-    made = results.win_rates(run_of(results.TABLE5), PAPER["table5"], results.TABLE5, "S", "here (x)", "x-13b")
+    made = paper_tables.win_rates(run_of(paper_tables.TABLE5), PAPER["table5"], paper_tables.TABLE5, "S", "here (x)", "x-13b")
     assert made.loc[("here (x)", "refined"), "sw"] == "5.0 (n 9)" and made.loc[("difference", "refined"), "sw"] == "-2.1"
     assert made.loc[("here (x)", "Bactrian-M 7B"), "sw"] == ""                              # no score could be read
-    made = results.win_rates(run_of("atlas"), PAPER["table5"], results.TABLE5, "W", "Atlas (toy)", "atlas")
+    made = paper_tables.win_rates(run_of("atlas"), PAPER["table5"], paper_tables.TABLE5, "W", "Atlas (toy)", "atlas")
     assert ("Atlas (toy): atlas", "refined") in made.index and "difference" not in made.index.get_level_values(0)
 
 
 def test_table_4s_average_is_over_the_cells_that_exist():
     judged = {c: {"win_table": {"refined": {b: found(0.6) for b in ("vicuna", "lima")}}} for c in ("bn", "fi")}
-    row = results.table4_average(judged, PAPER, "here (x)", "x-7b").loc["X-Instruction 7B"]
+    row = paper_tables.table4_average(judged, PAPER, "here (x)", "x-7b").loc["X-Instruction 7B"]
     assert list(row) == ["55.0", "60.0", "-1.5", "2 of 12"]                                 # 60 less 61.3 and 61.7
 
 
 def test_a_run_without_any_measure_gives_the_papers_numbers_and_empty_cells():
     none = {"sw": {}}
-    tables = [results.lengths(none, PAPER["table2"], "h"), results.baselines(PAPER["table10"], none, "h"),
-              *(results.win_rates(none, results.table11(PAPER, b), b, f, "h", "x") for b in ("vicuna", "lima") for f in "WS"),
-              results.table4_average(none, PAPER, "h", "x"), results.views(none, PAPER["table6"], "h"),
-              results.tasks(none, PAPER["table7"], "h", "x"), results.categories(none, PAPER["table12"], "h"),
-              results.preferences(none, "h"), results.headlines(none, none, none, none, PAPER["results"], "h")]
+    tables = [paper_tables.lengths(none, PAPER["table2"], "h"), paper_tables.baselines(PAPER["table10"], none, "h"),
+              *(paper_tables.win_rates(none, paper_tables.table11(PAPER, b), b, f, "h", "x") for b in ("vicuna", "lima") for f in "WS"),
+              paper_tables.table4_average(none, PAPER, "h", "x"), paper_tables.views(none, PAPER["table6"], "h"),
+              paper_tables.tasks(none, PAPER["table7"], "h", "x"), paper_tables.categories(none, PAPER["table12"], "h"),
+              paper_tables.preferences(none, "h"), paper_tables.headlines(none, none, none, none, PAPER["results"], "h")]
     for table in tables:
         assert len(table) and not table.isna().any(axis=None) and not table.astype(str).isin(["nan", "None"]).any(axis=None)
-    assert results.lengths(none, PAPER["table2"], "h").loc["ur", ("output", "paper")] == "1246.9 ± 508.8"
+    assert paper_tables.lengths(none, PAPER["table2"], "h").loc["ur", ("output", "paper")] == "1246.9 ± 508.8"
 
 
 def test_tables_of_lengths_views_tasks_and_categories_subtract_the_paper():
     measured = {"sw": {"lengths": {s: {"mean": 110.0, "sd": 2.0, "n": 7} for s in ("instruction", "output")}}}
-    row = results.lengths(measured, PAPER["table2"], "h").loc["sw"]
+    row = paper_tables.lengths(measured, PAPER["table2"], "h").loc["sw"]
     assert row["instruction", "h"] == "110.0 ± 2.0" and row["instruction", "difference"] == "+10.0" and row["n", "h"] == 7
     judged = {c: {"views": {"refined": {"helpfulness": h, "relevance": 9.1}}} for c, h in (("sw", 8.0), ("ur", 9.0))}
-    made = results.views(judged, PAPER["table6"], "h")
+    made = paper_tables.views(judged, PAPER["table6"], "h")
     assert [made.loc[(k, "refined"), "helpfulness"] for k in ("h", "difference")] == ["8.5 ± 0.7", "+0.4"]
     done = {"sw": {"task_accuracy": {"xnli_refined": 0.5}, "task_stderr": {"xnli_refined": 0.01}, "task_items": {"xnli": 9}}}
-    row = results.tasks(done, PAPER["table7"], "h", "x").loc[("xnli", "sw")]
+    row = paper_tables.tasks(done, PAPER["table7"], "h", "x").loc[("xnli", "sw")]
     assert row["h: refined"] == "50.0 ± 1.0" and row["difference"] == "+8.5" and row["n"] == 9 and row["h: base"] == ""
     won = {"sw": {"won": {"seed": {"generic": [4, 10], "all": [4, 10]}, "refined": {"generic": [7, 10], "all": [7, 10]}}}}
-    row = results.categories(won, PAPER["table12"], "h").loc["generic"]
+    row = paper_tables.categories(won, PAPER["table12"], "h").loc["generic"]
     assert [row[k] for k in ("paper: X-Instruction", "h: refined", "difference of gains")] == ["7.7 (+0.7)", "7.0 (+3.0)", "+2.3"]
     toy = {"sw": {"won": {m: {"city": [1, 2], "all": [1, 2]} for m in ("seed", "refined")}}}
-    assert results.categories(toy, PAPER["table12"], "h").loc["all", "difference of gains"] == ""
+    assert paper_tables.categories(toy, PAPER["table12"], "h").loc["all", "difference of gains"] == ""
 
 
 def test_headlines_of_the_paper_are_compared_where_the_run_has_them():
     table = {"refined": {"v": found(0.6, score=8.0)}, "refined (zero-shot)": {"v": found(0.5, score=6.0)},
              "Bactrian-M 7B": {"v": found(0.4)}}
-    made = results.headlines({"sw": {"win_table": table}}, {"sw": {"valid_instruction_share": 0.9}},
+    made = paper_tables.headlines({"sw": {"win_table": table}}, {"sw": {"valid_instruction_share": 0.9}},
                              {"sw": {"task_gain": {"a": 0.02, "b": 0.04}}}, {"sw": {}}, PAPER["results"], "h")
     assert list(made.loc["win rate lost when asked in the output language, points"]) == ["5.7", "10.0", "+4.3", 1]
     assert made.loc["score kept when asked in the output language, %", "h"] == "75.0"
@@ -97,18 +102,18 @@ def test_headlines_of_the_paper_are_compared_where_the_run_has_them():
 
 
 def test_a_real_run_is_named_after_its_base_model():
-    assert results.label(config.load_profile("atlas")) == "Atlas (toy)"
-    assert results.label(config.load_profile("paper")) == "here (Llama-2-7b-hf)"
+    assert paper_tables.label(load_profile("atlas")) == "Atlas (toy)"
+    assert paper_tables.label(load_profile("paper")) == "here (Llama-2-7b-hf)"
 
 
 def test_nested_figures_become_rows_and_texts_stay_out():
-    assert results.flat({"10": {"acc": {"a": 0.5, "b": {"c": 1}}, "by": "oracle", "span": [0, 1]}}) == {
+    assert paper_tables.flat({"10": {"acc": {"a": 0.5, "b": {"c": 1}}, "by": "oracle", "span": [0, 1]}}) == {
         ("10", "acc, a"): 0.5, ("10", "acc, b, c"): 1}
 
 
 def bare_run(runs):
     """A finished run on real texts: chapters 03 and 04 without truth, nothing judged, no people."""
-    values = config.load_profile("local", seed_path="s.jsonl", corpus_path="c.jsonl", languages=["sw"], iterations=1).model_dump()
+    values = load_profile("local", seed_path="s.jsonl", corpus_path="c.jsonl", languages=["sw"], iterations=1).model_dump()
     write_json(runs / "bare" / "run.json", values)
     for name, measures in (("03_backtranslation", None), ("04_refinement/iter1", {"one_pass_label_agreement": 0.9})):
         home = runs / "bare" / "sw" / name
@@ -120,7 +125,7 @@ def bare_run(runs):
 
 
 def results_of(run, *more):
-    command = [sys.executable, "-m", "xinstruct_utils.run", "13_results", "--run", run, "--lang", "all", *more]
+    command = [sys.executable, "-m", "xinstruct_utils", "run", "13_results", "--run", run, "--lang", "all", *more]
     return subprocess.run(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)}, capture_output=True, text=True)
 
 

@@ -13,24 +13,34 @@ import psutil
 import pytest
 from conftest import tiny
 
-from xinstruct_utils import artifacts, config, run
-from xinstruct_utils.artifacts import REPO, InputError, read_json, read_jsonl
+from xinstruct_utils.__main__ import main
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.config.runs import load_run, open_run
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import file_hash, read_json, read_jsonl
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.core.shards import Shards
+from xinstruct_utils.workflow import execute
 
 FIRST = ['''from pathlib import Path
 
-from xinstruct_utils import artifacts
+from xinstruct_utils.core.paths import root
+from xinstruct_utils.core.shards import Shards
+from xinstruct_utils.workflow.step import Step
 
-step = artifacts.Step("01_first", run, lang)
-rows = step.source(Path(artifacts.root()) / "source.txt").read_text().split()''',
-         '''shards = artifacts.Shards(step.path("rows"), 2)
+step = Step("01_first", run, lang)
+rows = step.source(Path(root()) / "source.txt").read_text().split()''',
+         '''shards = Shards(step.path("rows"), 2)
 for index, chunk in shards.pending(rows):
     shards.write(index, [{"text": t, "keep": keep} for t in chunk])
 step.count("all", len(rows), len(rows), {})''', 'step.measure(n=len(rows))', 'step.finish(["rows"])']
-SECOND = ['''from xinstruct_utils import artifacts
+SECOND = ['''from xinstruct_utils.core.files import write_jsonl
+from xinstruct_utils.core.shards import Shards
+from xinstruct_utils.workflow.step import Step
 
-step = artifacts.Step("02_second", run, lang, iteration)
-rows = list(artifacts.Shards(step.input("01_first", "rows"), 2).read())
-artifacts.write_jsonl(step.path("out.jsonl"), [r["text"] for r in rows])
+step = Step("02_second", run, lang, iteration)
+rows = list(Shards(step.input("01_first", "rows"), 2).read())
+write_jsonl(step.path("out.jsonl"), [r["text"] for r in rows])
 step.finish(["out.jsonl"])''']
 FIRST_PARAMETERS = 'run: str = "atlas"  # run\nlang: str = "sw"  # language\nkeep: int = 3  # best'
 SECOND_PARAMETERS = 'run: str = "atlas"  # run\nlang: str = "sw"  # language\niteration: int = 1  # round'
@@ -46,7 +56,7 @@ def made(tmp_path_factory):
     (home / "runs" / "source.txt").write_text("a b c")
     env = os.environ | {"XINSTRUCT_RUNS": str(home / "runs"), "XINSTRUCT_NOTEBOOKS": str(home / "notebooks")}
     for name, *more in (("01_first",), ("02_second", "--iteration", "1")):
-        line = [sys.executable, "-m", "xinstruct_utils.run", name, "--run", "smoke", "--lang", "sw", *more]
+        line = [sys.executable, "-m", "xinstruct_utils", "run", name, "--run", "smoke", "--lang", "sw", *more]
         told = subprocess.run(line, cwd=REPO, env=env, capture_output=True, text=True)
         assert told.returncode == 0 and told.stdout.startswith("done: ") and told.stderr == "", told
     return home
@@ -63,16 +73,16 @@ def home(made, tmp_path, monkeypatch):
 
 def verb(*words):
     """The verb in a process of its own: (exit status, stdout, stderr)."""
-    made = subprocess.run([sys.executable, "-m", "xinstruct_utils.run", *words], cwd=REPO, capture_output=True, text=True)
+    made = subprocess.run([sys.executable, "-m", "xinstruct_utils", "run", *words], cwd=REPO, capture_output=True, text=True)
     return made.returncode, made.stdout, made.stderr
 
 
 def first(*more):
-    return run.main(["01_first", "--run", "smoke", "--lang", "sw", *more])
+    return main(["run", "01_first", "--run", "smoke", "--lang", "sw", *more])
 
 
 def second(*more):
-    return run.main(["02_second", "--run", "smoke", "--lang", "sw", "--iteration", "1", *more])
+    return main(["run", "02_second", "--run", "smoke", "--lang", "sw", "--iteration", "1", *more])
 
 
 def edit(home, name, *cells, parameters=FIRST_PARAMETERS, prose="Why."):
@@ -85,11 +95,11 @@ def step(home, name="01_first"):
 
 def test_a_manifest_tells_what_was_done_with_what_and_at_what_cost(home):
     told = read_json(step(home) / "manifest.json")
-    assert told["parameters"] == {"run": "smoke", "lang": "sw", "keep": config.load_profile("smoke").keep}
+    assert told["parameters"] == {"run": "smoke", "lang": "sw", "keep": load_profile("smoke").keep}
     assert (told["notebook"], told["run"], told["lang"], told["iteration"]) == ("01_first", "smoke", "sw", None)
     assert told["counts"] == [{"stage": "all", "in": 3, "out": 3, "dropped": {}}]
-    assert told["outputs"] == {"rows": artifacts.file_hash(step(home) / "rows")}
-    assert told["inputs"] == {"source.txt": artifacts.file_hash(home / "runs" / "source.txt")}
+    assert told["outputs"] == {"rows": file_hash(step(home) / "rows")}
+    assert told["inputs"] == {"source.txt": file_hash(home / "runs" / "source.txt")}
     assert 0 < told["startup_s"] < told["wall_s"] < 120 and 30 < told["peak_rss_mib"] < 3000
     assert told["versions"]["papermill"] and told["machine"]["cores"] and "T" in told["finished_at"]
     assert {"code_digest", "modules_digest", "templates_digest", "git_commit"} <= set(told)
@@ -119,7 +129,7 @@ def test_editing_code_is_an_error_without_force_and_a_new_start_with_it(home, ca
     assert "was made by other code; run again with --force" in capsys.readouterr().err
     assert read_json(step(home) / "manifest.json")     # the finished step is intact
     assert first("--force") == 0
-    assert {r["keep"] for r in artifacts.Shards(step(home) / "rows", 2).read()} == {-1}
+    assert {r["keep"] for r in Shards(step(home) / "rows", 2).read()} == {-1}
 
 
 def test_what_follows_from_an_edited_step_runs_only_if_its_input_changed(home, capsys):
@@ -135,7 +145,7 @@ def test_a_changed_source_leaves_no_shard_of_the_old_one(home, capsys):
     (home / "runs" / "source.txt").write_text("x y z")
     assert first() == 2 and "was made by other inputs" in capsys.readouterr().err
     assert first("--force") == 0
-    assert [r["text"] for r in artifacts.Shards(step(home) / "rows", 2).read()] == ["x", "y", "z"]
+    assert [r["text"] for r in Shards(step(home) / "rows", 2).read()] == ["x", "y", "z"]
 
 
 def test_a_step_that_was_cut_off_goes_on_from_its_shards(home, capsys):
@@ -154,9 +164,9 @@ def test_what_was_stepped_through_by_hand_is_not_taken_over(home, capsys):
     shutil.rmtree(step(home) / ".kept")
     for name in ("manifest.json", "started.json", "notebook.ipynb"):
         (step(home) / name).unlink()
-    artifacts.Shards(step(home) / "rows", 2).write(0, [{"text": "a", "keep": 999}, {"text": "b", "keep": 999}])
+    Shards(step(home) / "rows", 2).write(0, [{"text": "a", "keep": 999}, {"text": "b", "keep": 999}])
     assert first() == 0 and capsys.readouterr().out.startswith("done")
-    assert {r["keep"] for r in artifacts.Shards(step(home) / "rows", 2).read()} == {config.load_profile("smoke").keep}
+    assert {r["keep"] for r in Shards(step(home) / "rows", 2).read()} == {load_profile("smoke").keep}
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can mount a small tmpfs to fill")
@@ -177,14 +187,14 @@ def test_a_disk_that_is_full_is_one_clear_error_and_leaves_finished_steps(home, 
 
 def test_a_step_that_was_refused_for_its_cost_goes_on_with_more_money_and_a_finished_one_stays(home, capsys):
     cost = "max_cost_usd: float = 0.0  # USD"
-    edit(home, "01_first", *FIRST[:2], "if max_cost_usd < 5:\n    raise artifacts.InputError('set max_cost_usd higher')",
+    edit(home, "01_first", *FIRST[:2], "if max_cost_usd < 5:\n    from xinstruct_utils.core.errors import InputError\n    raise InputError('set max_cost_usd higher')",
          *FIRST[2:], parameters=f"{FIRST_PARAMETERS}\n{cost}")
     assert first("--force") == 2 and "set max_cost_usd higher" in capsys.readouterr().err
     begun = {p.name: p.stat().st_mtime_ns for p in (step(home) / "rows").iterdir()}
     assert first("-p", "max_cost_usd=5") == 0 and "done" in capsys.readouterr().out
     assert {p.name: p.stat().st_mtime_ns for p in (step(home) / "rows").iterdir()} == begun and len(begun) == 2
     assert first("-p", "max_cost_usd=1", "-p", "threads=4") == 0 and "up to date" in capsys.readouterr().out
-    assert config.load_run("smoke").threads == 4
+    assert load_run("smoke").threads == 4
 
 
 def test_an_output_that_was_changed_by_hand_is_made_again(home, capsys):
@@ -205,14 +215,14 @@ def test_a_manifest_and_a_notebook_that_snakemake_took_away_come_back(home, caps
 def test_manifests_of_other_code_are_dropped_before_a_batch(home):
     edit(home, "01_first", *FIRST, "1 + 1")
     second = step(home, "02_second") / "iter1"
-    run.drop_stale("smoke")
+    execute.drop_stale("smoke")
     # What reads from a stale step goes too, or Snakemake would never ask for the middle of the chain; a copy is kept.
     assert not (step(home) / "manifest.json").exists() and not (second / "manifest.json").exists()
     assert (second / ".kept" / "manifest").exists()
 
 
 def test_manifests_of_todays_code_stay(home):
-    run.drop_stale("smoke")
+    execute.drop_stale("smoke")
     assert (step(home) / "manifest.json").exists() and (step(home, "02_second") / "iter1" / "manifest.json").exists()
 
 
@@ -231,7 +241,7 @@ def test_a_run_with_other_settings_is_refused(home, capsys):
     (["02_second", "--run", "smoke", "--lang", "sw", "--iteration", "3"], "a round from 1 to 2"),
     (["01_first", "--run", "smoke", "--lang", "sw", "--iteration", "1"], "01_first has no --iteration")])
 def test_a_wrong_call_is_one_line_and_exit_status_2(home, capsys, words, message):
-    assert run.main(words) == 2
+    assert main(["run", *words]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and message in told and told.count("\n") == 1
 
@@ -240,7 +250,7 @@ def test_a_missing_predecessor_is_one_clear_error_without_a_traceback(home):
     shutil.rmtree(step(home))
     status, out, err = verb("02_second", "--run", "smoke", "--lang", "sw", "--iteration", "2")
     assert status == 2 and "Traceback" not in err + out and err.startswith("error: 02_second needs 01_first")
-    assert "run first: python -m xinstruct_utils.run 01_first --run smoke --lang sw" in err and err.count("\n") == 1
+    assert "run first: python -m xinstruct_utils run 01_first --run smoke --lang sw" in err and err.count("\n") == 1
     assert not (step(home, "02_second") / "iter2" / "manifest.json").exists()
 
 
@@ -266,13 +276,13 @@ def test_two_processes_do_not_work_on_one_step(home, capsys):
 
 
 def test_results_over_all_languages_are_made_again_when_a_language_joins(home, capsys):
-    cells = ['from xinstruct_utils import artifacts, config\n\nstep = artifacts.Step("03_all", run, lang)',
-             'artifacts.write_json(step.path("a.json"), config.load_run(run).languages)', 'step.finish(["a.json"])']
+    cells = ['from xinstruct_utils.config.runs import load_run\nfrom xinstruct_utils.core.files import write_json\nfrom xinstruct_utils.workflow.step import Step\n\nstep = Step("03_all", run, lang)',
+             'write_json(step.path("a.json"), load_run(run).languages)', 'step.finish(["a.json"])']
     edit(home, "03_all", *cells, parameters='run: str = "atlas"  # run\nlang: str = "all"  # all')
     call = ["03_all", "--run", "smoke", "--lang", "all"]
-    assert run.main(call) == 0 and run.main(call) == 0 and "up to date" in capsys.readouterr().out
-    config.open_run("smoke", config.load_profile("smoke", languages=["fi"]))
-    assert run.main([*call, "--force"]) == 0
+    assert main(["run", *call]) == 0 and main(["run", *call]) == 0 and "up to date" in capsys.readouterr().out
+    open_run("smoke", load_profile("smoke", languages=["fi"]))
+    assert main(["run", *call, "--force"]) == 0
     assert read_json(home / "runs" / "smoke" / "all" / "03_all" / "a.json") == ["sw", "fi"]
 
 
@@ -306,9 +316,9 @@ def processes_of(root):
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 @pytest.mark.parametrize("moment", ["kernel starting", "child running"])
 def test_kernel_and_children_go_when_the_verb_is_killed(home, moment):
-    edit(home, "01_first", 'import subprocess\n\nfrom xinstruct_utils import artifacts, launch',
-         'subprocess.run(["sleep", "600"], preexec_fn=launch.die_with_parent)')
-    line = [sys.executable, "-m", "xinstruct_utils.run", "01_first", "--run", "smoke", "--lang", "sw", "--force"]
+    edit(home, "01_first", 'import subprocess\n\nfrom xinstruct_utils.core.process import die_with_parent',
+         'subprocess.run(["sleep", "600"], preexec_fn=die_with_parent)')
+    line = [sys.executable, "-m", "xinstruct_utils", "run", "01_first", "--run", "smoke", "--lang", "sw", "--force"]
     child = subprocess.Popen(line, cwd=REPO, start_new_session=True)
     wanted, until = "ipykernel" if moment == "kernel starting" else "sleep", time.time() + 60
     while not any(wanted in " ".join(p.cmdline()) for p in processes_of(home / "runs") if p.is_running()):
@@ -329,5 +339,5 @@ def test_an_unknown_parameter_of_a_notebook_is_an_error_where_papermill_would_wa
 
 def test_the_step_api_says_the_same(home):
     with pytest.raises(InputError, match="unknown language code"):
-        run.run_step("01_first", "smoke", "xx")
-    assert run.run_step("01_first", "smoke", "sw") == step(home)
+        execute.run_step("01_first", "smoke", "xx")
+    assert execute.run_step("01_first", "smoke", "sw") == step(home)

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from xinstruct_utils import artifacts
+from xinstruct_utils.core.paths import REPO
 
 
 def figures(folder, rows, *more):
     """What benchmarks/scale.py says of each step."""
-    line = [sys.executable, str(artifacts.REPO / "benchmarks" / "scale.py"), str(rows), "--folder", str(folder), *more]
+    line = [sys.executable, str(REPO / "benchmarks" / "scale.py"), str(rows), "--folder", str(folder), *more]
     made = subprocess.run(line, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-2000:]
     return {f["step"]: f for f in map(json.loads, made.stdout.splitlines()) if "step" in f}
@@ -30,9 +30,9 @@ def test_steps_killed_in_their_middle_end_in_the_same_bytes_and_rows_stay_on_dis
 
 
 def test_a_step_that_is_not_killed_where_it_should_be_is_an_error(tmp_path, monkeypatch):
-    scale = runpy.run_path(str(artifacts.REPO / "benchmarks" / "scale.py"))
+    scale = runpy.run_path(str(REPO / "benchmarks" / "scale.py"))
     monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("PYTHONPATH", str(artifacts.REPO))
+    monkeypatch.setenv("PYTHONPATH", str(REPO))
     scale["prepare"](tmp_path, "scale", 2_000)
     with pytest.raises(SystemExit, match="was to be killed at nosuch.jsonl"):
         scale["run_step"]("01_seed_data", "scale", None, "nosuch.jsonl")

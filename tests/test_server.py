@@ -16,17 +16,25 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from xinstruct_utils import completions, config, inference, launch, prompts, serve, server
-from xinstruct_utils.artifacts import REPO, InputError, Shards, read_json, write_json, write_jsonl
 from xinstruct_utils.atlas import BASE_MODEL
-from xinstruct_utils.train import load
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.config.runs import open_run
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json, write_json, write_jsonl
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.core.shards import Shards, pending
+from xinstruct_utils.inference import completions, remote, servers
+from xinstruct_utils.inference import local as local_engine
+from xinstruct_utils.models.loading import load
+from xinstruct_utils.prompts.requests import rating_request, response_request
+from xinstruct_utils.workflow import launch
 
 pytestmark = pytest.mark.skipif(not all(map(importlib.util.find_spec, ("fastapi", "uvicorn"))),
                                 reason="the loopback servers need fastapi and uvicorn (pip install '.[dev]')")
 PLACES = ("Kenya", "Japan", "Fiji", "Chad", "Peru", "Iran", "Cuba", "Norway", "Turkey")
-ROWS = [{"id": f"r{k:03d}", "prompt": prompts.response_request(f"Name the currency of {PLACES[k % 9]}. {k}", "sw"),
+ROWS = [{"id": f"r{k:03d}", "prompt": response_request(f"Name the currency of {PLACES[k % 9]}. {k}", "sw"),
          "completion": f"Sarafu ni {k}."} for k in range(36)]
-PAIRS = [{"id": f"r{k}", "prompt": prompts.rating_request("What is the currency of Kenya?", "Shilingi ya Kenya. " * k)}
+PAIRS = [{"id": f"r{k}", "prompt": rating_request("What is the currency of Kenya?", "Shilingi ya Kenya. " * k)}
          for k in range(1, 10)]
 
 
@@ -88,7 +96,7 @@ def job(tmp_path, runs):
         s = dict(task=task, model="atlas", input=str(tmp_path / "in.jsonl"), shard_size=8, bf16=False, threads=1, seed=0,
                  token_budget=2048, temperature=0.0, top_p=1.0, max_new_tokens=8, out=str(tmp_path / name), server_urls=urls,
                  server_concurrency=4, server_wait_s=60, server_command=None) | more
-        server.main(s)
+        remote.main(s)
         return list(Shards(tmp_path / name, 8).read())
     return go
 
@@ -98,7 +106,7 @@ def url(port, kind="vllm"):
 
 
 def local(atlas, rows=ROWS):
-    made = inference.generate(*atlas, [r["prompt"] for r in rows], 1, 8)
+    made = local_engine.generate(*atlas, [r["prompt"] for r in rows], 1, 8)
     return [{"id": r["id"], **m} for r, m in zip(rows, made, strict=True)]
 
 
@@ -115,7 +123,7 @@ def test_a_sampled_answer_depends_on_its_row_only(port, job):
 @pytest.mark.parametrize("kind", ["vllm", "processed", "sglang"])
 def test_ratings_from_log_probabilities_equal_the_local_engines(port, job, atlas, kind):
     made = job([url(port, kind)], PAIRS, "rate")
-    for row, p in zip(made, inference.rate(*atlas, [r["prompt"] for r in PAIRS], 512), strict=True):
+    for row, p in zip(made, local_engine.rate(*atlas, [r["prompt"] for r in PAIRS], 512), strict=True):
         assert max(abs(row[f"p{k}"] - p[k]) for k in range(3)) < 1e-3      # the goal is 1e-2
 
 
@@ -125,7 +133,7 @@ def test_a_rating_token_that_is_not_told_is_an_error_and_not_a_guess(port, job):
 
 
 def test_likelihoods_equal_the_local_engines(port, job, atlas):
-    want = inference.likelihood(*atlas, [(r["prompt"], r["completion"]) for r in ROWS[:9]], 512)
+    want = local_engine.likelihood(*atlas, [(r["prompt"], r["completion"]) for r in ROWS[:9]], 512)
     made = job([url(port)], ROWS[:9], "likelihood")
     assert all(abs(row["log_likelihood"] - x) < 1e-3 for row, x in zip(made, want, strict=True))
 
@@ -179,8 +187,8 @@ def test_without_any_server_one_error_says_so_after_waiting(job):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_two_servers_one_killed_or_stopped_in_the_middle_nothing_is_lost(port, job, atlas, tmp_path, monkeypatch, capsys, how):
-    monkeypatch.setattr(server, "PATIENCE", 1.0)
-    monkeypatch.setattr(server, "BEAT", 0.5)
+    monkeypatch.setattr(remote, "PATIENCE", 1.0)
+    monkeypatch.setattr(remote, "BEAT", 0.5)
     with loopback(1) as ((other,), (child,)):
         def strike():
             wait_for(lambda: (tmp_path / "out" / "shard-00000.jsonl").exists())
@@ -199,9 +207,9 @@ def test_a_killed_job_goes_on_with_another_server_to_the_same_rows(port, job, at
     write_jsonl(tmp_path / "in.jsonl", ROWS)
     s = dict(task="generate", model="atlas", input=str(tmp_path / "in.jsonl"), shard_size=8, threads=1, seed=0, temperature=0.0,
              top_p=1.0, max_new_tokens=8, out=str(home), server_urls=[url(port, "slow")], server_concurrency=2, server_wait_s=60,
-             module="server", key="k")
+             module="inference.remote", key="k")
     write_json(tmp_path / "s.json", s)
-    child = subprocess.Popen([sys.executable, "-m", "xinstruct_utils.launch", str(tmp_path / "s.json")], cwd=REPO)
+    child = subprocess.Popen([sys.executable, "-m", "xinstruct_utils.workflow.launch", str(tmp_path / "s.json")], cwd=REPO)
     wait_for(lambda: (home / "shard-00001.jsonl").exists(), 60, child)
     child.kill()
     child.wait()
@@ -211,7 +219,7 @@ def test_a_killed_job_goes_on_with_another_server_to_the_same_rows(port, job, at
 
 
 def test_two_chunks_at_a_time_are_in_memory(job, monkeypatch, tmp_path):
-    open_chunks, real = [], inference.pending
+    open_chunks, real = [], pending
 
     def counted(path, shards):
         for handed, (index, rows) in enumerate(real(path, shards), 1):
@@ -224,9 +232,9 @@ def test_two_chunks_at_a_time_are_in_memory(job, monkeypatch, tmp_path):
     async def ask(self, body):
         return {"choices": [{"text": "x", "finish_reason": "length"}]}
 
-    monkeypatch.setattr(inference, "pending", counted)
-    monkeypatch.setattr(server.Server, "greet", greet)
-    monkeypatch.setattr(server.Server, "ask", ask)
+    monkeypatch.setattr(remote, "pending", counted)
+    monkeypatch.setattr(remote.Server, "greet", greet)
+    monkeypatch.setattr(remote.Server, "ask", ask)
     rows = [{"id": str(k), "prompt": "Habari"} for k in range(800)]
     made = job(["http://127.0.0.1:9/v1"], rows)
     assert [r["id"] for r in made] == [r["id"] for r in rows]
@@ -240,7 +248,7 @@ def test_two_chunks_at_a_time_are_in_memory(job, monkeypatch, tmp_path):
 def a_run(runs, tmp_path):
     """A function that opens a run of some settings, and a job's settings; the job's folder is in that run."""
     def make(**settings):
-        config.open_run("served", config.load_profile("smoke", **settings))
+        open_run("served", load_profile("smoke", **settings))
         write_jsonl(runs / "served" / "in.jsonl", ROWS[:6])
         return dict(task="generate", model="atlas", input=str(runs / "served" / "in.jsonl"), shard_size=3, bf16=False, threads=1,
                     seed=0, token_budget=2048, temperature=0.0, top_p=1.0, max_new_tokens=8)
@@ -251,24 +259,24 @@ def test_transformers_serve_is_started_for_the_jobs_and_gone_after_them(a_run, r
     port, out = free_port(), runs / "served" / "sw" / "step" / "answers"
     command = f"{sys.executable} -m transformers.cli.transformers serve {{model}} --host 127.0.0.1 --port {{port}} --device cpu"
     s = a_run(engine="server", server_urls=[f"http://127.0.0.1:{port}/v1"], server_command=command, server_concurrency=2)
-    launch.run_all([("inference", s, out), ("inference", dict(s, max_new_tokens=4), out.with_name("short"))])
+    launch.run_all([("inference.local", s, out), ("inference.local", dict(s, max_new_tokens=4), out.with_name("short"))])
     assert list(Shards(out, 3).read()) == local(atlas, ROWS[:6])
     assert (out.parent / "logs" / "answers.log").read_text().count("transformers serve") == 1
     assert (out.parent / "logs" / f"answers.server-{port}.log").exists() and not answers(port, "/health")
-    assert "answers: server, task=generate" in capfd.readouterr().out
+    assert "answers: inference.remote, task=generate" in capfd.readouterr().out
 
 
 def test_a_command_that_ends_at_once_is_an_error_with_the_end_of_its_log(a_run, runs):
     s = a_run(engine="server", server_urls=[f"http://127.0.0.1:{free_port()}/v1"],
               server_command=f"{sys.executable} -c 'print(\"no such {{model}}\")'")
     with pytest.raises(InputError, match=rf"server_command ended with exit code 0.*no such {BASE_MODEL}"):
-        launch.run("inference", s, runs / "served" / "sw" / "step" / "answers")
+        launch.run("inference.local", s, runs / "served" / "sw" / "step" / "answers")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 def test_a_killed_job_takes_its_servers_and_their_children_with_it(tmp_path):
     (tmp_path / "go.sh").write_text("sleep 600 & echo $! > $1; wait")
-    code = (f"from xinstruct_utils import serve; import time; serve.started({{'server_command': 'bash {tmp_path}/go.sh "
+    code = (f"from xinstruct_utils.inference import servers; import time; servers.started({{'server_command': 'bash {tmp_path}/go.sh "
             f"{tmp_path}/pid', 'server_urls': ['http://127.0.0.1:1/v1'], 'out': '{tmp_path}/x/out'}}, 'm'); time.sleep(600)")
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, env=os.environ | {"XINSTRUCT_RUNS": str(tmp_path)},
                               stdout=subprocess.DEVNULL)
@@ -294,33 +302,33 @@ def test_servers_of_the_same_model_are_kept_and_of_another_replaced(tmp_path, ru
          "server_urls": ["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"]}
     guards = []
     for model, lines in (("a", 2), ("a", 2), ("b", 4)):
-        assert serve.started(s, model)() is None
+        assert servers.started(s, model)() is None
         wait_for(lambda lines=lines: len(seen.read_text().split()) >= lines)
-        guards.append(serve.running["guards"])
+        guards.append(servers.running["guards"])
     assert sorted(seen.read_text().split()) == ["a-0-1", "a-1-2", "b-0-1", "b-1-2"]
     assert guards[0] == guards[1] and all(g.poll() is not None for g in guards[0]) and None in [g.poll() for g in guards[2]]
-    serve.stop()
+    servers.stop()
     assert all(g.poll() is not None for g in guards[2])
 
 
 def test_addresses_and_engine_may_change_within_a_run(a_run, runs):
     s = a_run(engine="server", server_urls=["http://127.0.0.1:1/v1"])
     out = runs / "served" / "sw" / "step" / "answers"
-    module, first, *ranks = launch.engine("inference", s, out, 8)
-    assert (module, ranks) == ("server", [1, 1]) and first["server_urls"] == ["http://127.0.0.1:1/v1"]
+    module, first, *ranks = launch.engine("inference.local", s, out, 8)
+    assert (module, ranks) == ("inference.remote", [1, 1]) and first["server_urls"] == ["http://127.0.0.1:1/v1"]
     a_run(engine="server", server_urls=["http://127.0.0.1:2/v1"], server_concurrency=3)
-    module, other, *_ = launch.engine("inference", s, out, 8)
+    module, other, *_ = launch.engine("inference.local", s, out, 8)
     assert other["server_urls"] == ["http://127.0.0.1:2/v1"] and launch.key_of(module, first) == launch.key_of(module, other)
-    assert launch.engine("train", s, out, 8) == ("train", s, 8, 1)
+    assert launch.engine("training.sft", s, out, 8) == ("training.sft", s, 8, 1)
     a_run(inference_nodes=2)
-    module, local_settings, *ranks = launch.engine("inference", s, out, 8)
-    assert (module, local_settings, ranks) == ("inference", s, [8, 2])
-    assert launch.key_of(module, s) != launch.key_of("server", first)        # what was begun by servers is begun anew
+    module, local_settings, *ranks = launch.engine("inference.local", s, out, 8)
+    assert (module, local_settings, ranks) == ("inference.local", s, [8, 2])
+    assert launch.key_of(module, s) != launch.key_of("inference.remote", first)        # what was begun by servers is begun anew
 
 
 def test_an_engine_of_servers_needs_addresses():
     with pytest.raises(InputError, match="engine is 'server', so server_urls is needed"):
-        config.load_profile("smoke", engine="server")
+        load_profile("smoke", engine="server")
 
 
 def test_text_for_servers_without_token_ids_has_bos_once_or_is_refused(atlas):

@@ -19,8 +19,8 @@ import psutil
 import pytest
 import yaml
 
-from xinstruct_utils import artifacts
-from xinstruct_utils.artifacts import REPO, read_json
+from xinstruct_utils.core.files import read_json
+from xinstruct_utils.core.paths import REPO, run_dir
 
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sacct", "sinfo")
 missing = [tool for tool in TOOLS if not shutil.which(tool)]
@@ -263,4 +263,4 @@ def test_the_example_for_kubernetes_is_one_job_that_can_be_begun_again():
     spec = job["spec"]["template"]["spec"]
     assert spec["restartPolicy"] == "OnFailure" and "LANGS=sw" in spec["containers"][0]["command"]
     assert {v["name"] for v in spec["volumes"]} == {m["name"] for m in spec["containers"][0]["volumeMounts"]}
-    assert artifacts.run_dir("modern-sw").name == "modern-sw"
+    assert run_dir("modern-sw").name == "modern-sw"

@@ -8,9 +8,17 @@ import psutil
 import pytest
 from conftest import snakemake, tiny
 
-from xinstruct_utils import account, artifacts, book, config, run
-from xinstruct_utils.artifacts import REPO, read_json, read_jsonl
+from xinstruct_utils.__main__ import main
 from xinstruct_utils.atlas import BASE_MODEL
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import content_id, read_json, read_jsonl, write_json, write_jsonl
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.core.shards import Shards
+from xinstruct_utils.reporting import book
+from xinstruct_utils.workflow import account
+from xinstruct_utils.workflow.chapters import chapters
+from xinstruct_utils.workflow.step import Step
 
 CHAIN = ["01_seed_data", "02_corpus", "03_backtranslation", "04_refinement", "05_diversification", "06_statistics"]
 HEAD = 'run: str = "atlas"  # run\nlang: str = "sw"  # language\n'
@@ -25,10 +33,10 @@ def chapter(folder, name, says, prose="Why."):
     rounds, first = name == "04_refinement", name in (*CHAIN[:2], "13_results")
     head = HEAD.replace('"sw"', '"all"') if name == "13_results" else HEAD
     tiny(folder, name, head + ("iteration: int = 1  # round" if rounds else ""),
-         "from xinstruct_utils import artifacts\n\n"
-         f'step = artifacts.Step("{name}", run, lang{", iteration" if rounds else ""})',
-         f'artifacts.write_json(step.path("a.json"), {says!r})' if first else
-         f'artifacts.write_json(step.path("a.json"), artifacts.read_json(step.input("01_seed_data", "a.json")) + {says!r})',
+         "from xinstruct_utils.core.files import read_json, write_json\nfrom xinstruct_utils.workflow.step import Step\n\n"
+         f'step = Step("{name}", run, lang{", iteration" if rounds else ""})',
+         f'write_json(step.path("a.json"), {says!r})' if first else
+         f'write_json(step.path("a.json"), read_json(step.input("01_seed_data", "a.json")) + {says!r})',
          'step.finish(["a.json"])', prose=prose)
 
 
@@ -67,13 +75,13 @@ def test_every_round_runs_once_and_a_run_on_files_ends_with_a_tuned_model_and_re
     ({}, []), ({"tasks": ["atlas_nli"]}, []), ({"tasks": ["xcopa"]}, ["10_task_evaluation"]),
     ({"benchmarks": ["b.jsonl"], "judge_by": "openai"}, ["09_judge_evaluation", "11_human_evaluation"])])
 def test_a_run_on_files_has_the_chapters_that_its_settings_give_material_to(settings, more):
-    profile = config.load_profile("local", seed_path="s.jsonl", corpus_path="c.jsonl", **settings)
-    assert config.chapters(profile) == ["06_statistics", "07_quality_review", "08_instruction_tuning", *more]
+    profile = load_profile("local", seed_path="s.jsonl", corpus_path="c.jsonl", **settings)
+    assert chapters(profile) == ["06_statistics", "07_quality_review", "08_instruction_tuning", *more]
 
 
 def test_a_run_of_the_atlas_has_all_chapters_and_no_tasks_where_none_are_named():
-    assert config.chapters(config.load_profile("smoke")) == [s for s in STEPS if s[:2] > "05"]
-    assert "10_task_evaluation" not in config.chapters(config.load_profile("smoke", tasks=[]))
+    assert chapters(load_profile("smoke")) == [s for s in STEPS if s[:2] > "05"]
+    assert "10_task_evaluation" not in chapters(load_profile("smoke", tasks=[]))
 
 
 def test_a_second_call_runs_nothing(chain):
@@ -82,8 +90,8 @@ def test_a_second_call_runs_nothing(chain):
 
 def test_other_questions_make_the_chapters_of_the_judge_and_nothing_else(chain):
     tiny(chain / "notebooks", "09_judge_evaluation", HEAD + 'benchmarks: list[str] = []  # q',
-         "from xinstruct_utils import artifacts\n\nstep = artifacts.Step('09_judge_evaluation', run, lang)",
-         "artifacts.write_json(step.path('a.json'), benchmarks)", "step.finish(['a.json'])")
+         "from xinstruct_utils.core.files import write_json\nfrom xinstruct_utils.workflow.step import Step\n\nstep = Step('09_judge_evaluation', run, lang)",
+         "write_json(step.path('a.json'), benchmarks)", "step.finish(['a.json'])")
     for named, more in (("one.jsonl", ["11_human_evaluation"]), ("two.jsonl", [])):
         output = batch(chain, also=f"judge_by=openai benchmarks={named} max_cost_usd=5")
         assert steps_run(output) == ["09_judge_evaluation", *more]
@@ -93,7 +101,7 @@ def test_other_questions_make_the_chapters_of_the_judge_and_nothing_else(chain):
 
 def test_new_labels_of_people_ask_their_chapter_again(chain):
     path = chain / "runs" / "tiny" / "labels" / "sw" / "quality.jsonl"
-    artifacts.write_jsonl(path, [{"answers": {"valid": "yes"}}])
+    write_jsonl(path, [{"answers": {"valid": "yes"}}])
     assert steps_run(batch(chain), "up to date") == ["07_quality_review"] and "Nothing to be done" in batch(chain)
 
 
@@ -156,17 +164,17 @@ def test_the_smoke_run_passes_the_gate_of_the_book(finished):
 
 
 def test_every_row_is_accounted_for_from_chapter_to_chapter(finished):
-    told = account.whole(artifacts.Step("06_statistics", "smoke", "sw"), 2)
+    told = account.whole(Step("06_statistics", "smoke", "sw"), 2)
     assert {c["chapter"] for c in told} == set(CHAIN[:5]) and told[0]["in"] == 60
 
 
 def test_a_shard_of_the_corpus_that_lost_a_row_is_noticed(smoke, tmp_path, monkeypatch):
     shutil.copytree(smoke.root, tmp_path / "runs")
     monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path / "runs"))
-    shard = artifacts.Shards(tmp_path / "runs" / "smoke" / "sw" / "02_corpus" / "corpus", 32).file(1)
-    artifacts.write_jsonl(shard, list(read_jsonl(shard))[1:])
-    with pytest.raises(artifacts.InputError, match="02_corpus: .* rows left the stage 'cleaning'"):
-        account.whole(artifacts.Step("06_statistics", "smoke", "sw"), 2)
+    shard = Shards(tmp_path / "runs" / "smoke" / "sw" / "02_corpus" / "corpus", 32).file(1)
+    write_jsonl(shard, list(read_jsonl(shard))[1:])
+    with pytest.raises(InputError, match="02_corpus: .* rows left the stage 'cleaning'"):
+        account.whole(Step("06_statistics", "smoke", "sw"), 2)
 
 
 def test_outputs_load_with_datasets(finished, tmp_path):
@@ -179,7 +187,7 @@ def test_outputs_load_with_datasets(finished, tmp_path):
 
 def test_ids_are_those_of_the_texts(finished):
     for row in read_jsonl(finished / "sw" / "03_backtranslation" / "candidates.jsonl"):
-        assert row["id"] == artifacts.content_id("sw", row["output"])
+        assert row["id"] == content_id("sw", row["output"])
 
 
 def test_figures_for_programs_have_names_and_no_holes(finished):
@@ -226,7 +234,7 @@ def copied(smoke, tmp_path, monkeypatch):
     monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path / "runs"))
 
     def again(chapter, *more):
-        assert run.main([chapter, "--run", "smoke", "--lang", "sw", "--force", *more]) == 0
+        assert main(["run", chapter, "--run", "smoke", "--lang", "sw", "--force", *more]) == 0
     return tmp_path / "runs" / "smoke", again
 
 
@@ -234,9 +242,9 @@ def test_an_instruction_that_is_an_evaluation_prompt_is_dropped_and_counted(copi
     home, again = copied
     path, reason = home / "sw" / "03_backtranslation" / "candidates.jsonl", "shares 13 words with an evaluation prompt"
     before = [r["instruction"] for r in read_jsonl(path)]
-    artifacts.write_jsonl(tmp_path / "b_sw.jsonl", [{"instruction": before[0].upper()}])
+    write_jsonl(tmp_path / "b_sw.jsonl", [{"instruction": before[0].upper()}])
     rules = {"cleaning": ["length", "duplicates", "contamination"], "benchmarks": [str(tmp_path / "b_{lang}.jsonl")]}
-    artifacts.write_json(home / "run.json", read_json(home / "run.json") | rules)
+    write_json(home / "run.json", read_json(home / "run.json") | rules)
     again("02_corpus")
     again("03_backtranslation")
     assert [r["instruction"] for r in read_jsonl(path)] == [i for i in before if i != before[0]]
@@ -248,7 +256,7 @@ def test_a_pair_that_is_too_long_for_the_model_has_no_rating_and_is_counted(copi
     home, again = copied
     step = home / "sw" / "04_refinement" / "iter1"
     first, *others = read_jsonl(shard := step / "ratings0" / "shard-00000.jsonl")
-    artifacts.write_jsonl(shard, [{"id": first["id"], "p0": None, "p1": None, "p2": None}, *others])   # as the engines write it
+    write_jsonl(shard, [{"id": first["id"], "p0": None, "p1": None, "p2": None}, *others])   # as the engines write it
     before = {r["id"] for r in read_jsonl(step / "ratings.jsonl")}
     (step / "ratings.jsonl").unlink()
     again("04_refinement", "--iteration", "1")
@@ -260,7 +268,7 @@ def test_a_pair_that_is_too_long_for_the_model_has_no_rating_and_is_counted(copi
 def test_a_baseline_is_tuned_and_asked_beside_ours_and_all_from_the_model_that_is_named_for_it(copied, tmp_path):
     home, again = copied
     base = shutil.copytree(BASE_MODEL, tmp_path / "larger")
-    artifacts.write_jsonl(tmp_path / "mt_sw.jsonl", [{"language": "sw", "instruction": f"Count to {k}", "output": "moja, mbili"}
+    write_jsonl(tmp_path / "mt_sw.jsonl", [{"language": "sw", "instruction": f"Count to {k}", "output": "moja, mbili"}
                                                      for k in range(9)])
     settings = [word for pair in (f"baselines=mt={tmp_path}/mt_{{lang}}.jsonl", f"tuned_model={base}") for word in ("-p", pair)]
     again("08_instruction_tuning", *settings)

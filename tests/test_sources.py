@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from xinstruct_utils import config, sources
-from xinstruct_utils.artifacts import InputError, content_id
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import content_id
+from xinstruct_utils.data import sources
 
 TEXTS = [f"Teksti {k}: " + "tämä on tarpeeksi pitkä lause. " * 3 for k in range(60)]
 
@@ -155,7 +157,7 @@ def test_a_hub_corpus_without_a_revision_is_refused():
 
 def test_profiles_pin_their_corpora_and_need_no_path():
     for name, source in (("paper", "culturax"), ("modern", "fineweb2")):
-        profile = config.load_profile(name)
+        profile = load_profile(name)
         assert profile.corpus_source == source and len(profile.corpus_revision) == 40 and profile.corpus_sample == 1_000_000
-    with pytest.raises(InputError, match="no rule 'lenght'"):
-        config.load_profile("local", cleaning=["lenght"])
+    with pytest.raises(InputError, match="cleaning: Input should be 'encoding'.* but 'lenght' came"):
+        load_profile("local", cleaning=["lenght"])

@@ -8,10 +8,14 @@ from pathlib import Path
 import nltk
 import pytest
 
-from xinstruct_utils import notebooks, syntax
-from xinstruct_utils.artifacts import REPO, InputError, read_json, write_json
-from xinstruct_utils.parser import reading
-from xinstruct_utils.parser.__main__ import treebank
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json, write_json
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.method import syntax
+from xinstruct_utils.method.parser import reading
+from xinstruct_utils.method.parser.train import treebank
+from xinstruct_utils.reporting import plots
+from xinstruct_utils.workflow import notebooks
 
 
 @pytest.fixture(scope="module")
@@ -145,13 +149,13 @@ def test_no_code_in_a_folder_of_benepars_format_runs(folder, monkeypatch):
 def test_figure_3_shows_sixteen_verbs_and_the_share_covered_stands_under_it():
     found = [[(f"verb{v}", f"noun{n}")] for v in range(20) for n in range(6) for _ in range(40 - v - n)]
     found[0].append(("verb0", "noun1"))
-    figure = syntax.sunburst(found + [[]] * len(found)).figure
+    figure = plots.sunburst(found + [[]] * len(found)).figure
     drawn = {t.get_text() for t in figure.axes[0].texts}
     assert drawn >= {f"verb{v}" for v in range(16)} and not drawn & {"verb16", "noun4"}
     under = figure.axes[0].get_xlabel()
     assert f"{len(found):,} of {2 * len(found):,} instructions (50%) have a pair" in under
     assert f"of their {len(found) + 1:,} pairs" in under
-    assert "no verb-noun pairs" in syntax.sunburst([[], []]).figure.axes[0].texts[0].get_text()
+    assert "no verb-noun pairs" in plots.sunburst([[], []]).figure.axes[0].texts[0].get_text()
 
 
 BENCH = runpy.run_path(str(REPO / "benchmarks" / "syntax.py"))

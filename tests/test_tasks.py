@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from xinstruct_utils import launch, notebooks, tasks
-from xinstruct_utils.artifacts import REPO, InputError, paper_numbers, read_json, write_jsonl
 from xinstruct_utils.atlas import BASE_MODEL, pages, world
 from xinstruct_utils.atlas import tasks as atlas_tasks
-from xinstruct_utils.languages import LANGUAGES
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json, write_jsonl
+from xinstruct_utils.core.languages import LANGUAGES
+from xinstruct_utils.core.paper import paper_numbers
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.evaluation import tasks
+from xinstruct_utils.models.loading import load
+from xinstruct_utils.workflow import launch, notebooks
 
 DATA = REPO.parent / "shared" / "data"
 needs_xcopa = pytest.mark.skipif(not (DATA / "xcopa").is_dir(), reason=f"the XCOPA files are not at {DATA / 'xcopa'}")
@@ -134,7 +139,7 @@ def xcopa(tmp_path_factory):
     out = tmp_path_factory.mktemp("xcopa") / "base"
     names = [n for lang in SIX for n in tasks.covered(["xcopa"], lang)]
     settings = tasks.job("atlas", dict.fromkeys(names, DATA), limit=5, threads=1, bf16=False)
-    launch.run("tasks", settings, out)
+    launch.run("evaluation.tasks", settings, out)
     return out, settings
 
 
@@ -154,8 +159,6 @@ def test_xcopas_six_languages_run_offline_from_local_files(xcopa):
 @needs_xcopa
 def test_the_harness_finds_likely_what_the_model_finds_likely(xcopa):
     import torch
-
-    from xinstruct_utils.train import load
 
     model, tokenizer = load("atlas")
     docs, right = tasks.read_documents("xcopa_sw", tasks.data_file("xcopa_sw", DATA))[:5], []
@@ -181,10 +184,10 @@ def test_a_killed_run_goes_on_with_the_next_task_and_a_finished_one_is_not_repea
     gone = out / "xcopa_vi.json"
     before, lost = {p.name: p.stat().st_mtime_ns for p in out.glob("*.json") if p != gone}, read_json(gone)
     gone.unlink()
-    launch.run("tasks", settings, out)
+    launch.run("evaluation.tasks", settings, out)
     assert {p.name: p.stat().st_mtime_ns for p in out.glob("*.json") if p.name in before} == before
     assert read_json(gone) == lost and (out / "done.json").exists()
-    launch.run("tasks", settings, out)
+    launch.run("evaluation.tasks", settings, out)
     assert "base: already done" in capfd.readouterr().out
 
 
@@ -193,7 +196,7 @@ def test_other_data_are_another_job_and_a_hub_id_is_known_by_its_name(tmp_path):
     for ending in ("Mwisho mwema.", "Mwisho."):
         write_jsonl(tmp_path / "xstorycloze" / "sw.jsonl", [STORY | {"sentence_quiz2": ending}])
         for model in ("org/a", "org/b", BASE_MODEL):
-            keys.add(launch.key_of("tasks", tasks.job(model, {"xstorycloze_sw": tmp_path}, threads=1)))
+            keys.add(launch.key_of("evaluation.tasks", tasks.job(model, {"xstorycloze_sw": tmp_path}, threads=1)))
     assert len(keys) == 6
 
 
@@ -253,8 +256,9 @@ def test_the_atlas_tasks_and_the_task_files_count_for_chapter_10_only():
         code = "\n".join(notebooks.code_cells(notebooks.read_notebook(name)))
         return {str(p.relative_to(REPO)) for p in notebooks.used_modules(code)}
 
-    mine, pattern = {"xinstruct_utils/atlas/tasks.py", "xinstruct_utils/tasks.py", "xinstruct_utils/task_files/xcopa_th.yaml",
-                     "xinstruct_utils/task_files/_xcopa.common"}, "[0-9][0-9]_*.ipynb"
+    mine, pattern = {"xinstruct_utils/atlas/tasks.py", "xinstruct_utils/evaluation/tasks.py",
+                     "xinstruct_utils/evaluation/task_files/xcopa_th.yaml",
+                     "xinstruct_utils/evaluation/task_files/_xcopa.common"}, "[0-9][0-9]_*.ipynb"
     assert mine | {"xinstruct_utils/atlas/pages.py"} <= used("10_task_evaluation")
     for path in (REPO / "notebooks").glob(pattern):
         assert path.stem == "10_task_evaluation" or not mine & used(path.stem), path.stem
@@ -310,5 +314,5 @@ def test_importing_the_module_is_instant():
     import subprocess
     import sys
 
-    line = "import sys, xinstruct_utils.tasks; print({'torch', 'lm_eval', 'pandas', 'datasets'} & set(sys.modules))"
+    line = "import sys, xinstruct_utils.evaluation.tasks; print({'torch', 'lm_eval', 'pandas', 'datasets'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", line], text=True, cwd=Path(REPO)).strip() == "set()"

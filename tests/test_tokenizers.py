@@ -5,7 +5,11 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from xinstruct_utils import languages, prompts, train
+from xinstruct_utils.core import languages
+from xinstruct_utils.models import loading
+from xinstruct_utils.models.tokenization import fertility, load_tokenizer, rating_tokens, token_counts, token_ids
+from xinstruct_utils.prompts.requests import rating_request, response_request
+from xinstruct_utils.training import sft
 
 TEXTS = ["Sarafu ya Kenya ni Shilingi.", "What is the currency of Kenya?\n\nAnswer in Swahili.", "Mji mkuu ni Nairobi\n0 1 2 3"]
 
@@ -59,24 +63,24 @@ def family(request, tmp_path_factory):
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
                                  vocab_size=len(tokenizer))).save_pretrained(folder)
-    return request.param.__name__, train.load_tokenizer(str(folder)), str(folder)
+    return request.param.__name__, load_tokenizer(str(folder)), str(folder)
 
 
 def test_bos_stands_exactly_once_where_the_family_has_one(family):
     name, tokenizer, _ = family
-    prompt = prompts.response_request("What is the currency of Kenya?", "sw")
-    ids, n = train.token_ids(tokenizer, prompt, "Shilingi ya Kenya")
+    prompt = response_request("What is the currency of Kenya?", "sw")
+    ids, n = token_ids(tokenizer, prompt, "Shilingi ya Kenya")
     if name == "qwen":
         assert tokenizer.bos_token_id is None and ids[0] == tokenizer(prompt)["input_ids"][0]
     else:
         assert ids.count(tokenizer.bos_token_id) == 1 and ids[0] == tokenizer.bos_token_id
         assert ids[:n] == tokenizer(prompt)["input_ids"]                     # as its own template has it
-    assert train.token_ids(tokenizer, prompt)[0] == ids[:n]                  # inference sees the same
+    assert token_ids(tokenizer, prompt)[0] == ids[:n]                  # inference sees the same
 
 
 def test_decoded_labels_are_the_completion_and_eos_only(family):
     _, tokenizer, _ = family
-    rows, dropped = train.encode([{"prompt": "Swali: sarafu?\n", "completion": "Shilingi ya Kenya"}], tokenizer, 128)
+    rows, dropped = sft.encode([{"prompt": "Swali: sarafu?\n", "completion": "Shilingi ya Kenya"}], tokenizer, 128)
     learned = [i for i in rows[0]["labels"] if i != -100]
     assert dropped == 0 and learned[-1] == tokenizer.eos_token_id and learned.count(tokenizer.eos_token_id) == 1
     assert tokenizer.decode(learned) == "Shilingi ya Kenya" + tokenizer.eos_token
@@ -85,16 +89,16 @@ def test_decoded_labels_are_the_completion_and_eos_only(family):
 
 def test_a_rating_is_one_token_and_the_one_that_is_learned(family):
     _, tokenizer, _ = family
-    three = train.rating_tokens(tokenizer)
+    three = rating_tokens(tokenizer)
     assert len(set(three)) == 3 and [tokenizer.decode([i]) for i in three] == ["0", "1", "2"]
     for rating in (0, 1, 2):
-        ids, n = train.token_ids(tokenizer, prompts.rating_request("I", "O"), str(rating))
+        ids, n = token_ids(tokenizer, rating_request("I", "O"), str(rating))
         assert ids[n:] == [three[rating], tokenizer.eos_token_id]
 
 
 def test_the_pad_token_is_not_eos_and_the_model_has_a_row_for_it(family):
     name, tokenizer, folder = family
-    model, loaded = train.load(folder)
+    model, loaded = loading.load(folder)
     assert loaded.pad_token_id == tokenizer.pad_token_id != tokenizer.eos_token_id
     rows = model.get_input_embeddings().num_embeddings
     assert rows == len(tokenizer) == (len(gemma()) if name == "gemma" else len({"llama": llama, "qwen": qwen}[name]()) + 1)
@@ -107,8 +111,8 @@ def test_sentencepiece_would_make_two_tokens_of_a_rating():
 
 def test_tokens_are_counted_without_bos_and_fertility_is_by_word_only_where_blanks_part_words():
     tokenizer, texts = gemma(), ["ab cd", "e"]
-    counts = train.token_counts(tokenizer, texts)
-    assert counts == [len(tokenizer(t)["input_ids"]) - 1 for t in texts] and train.token_counts(tokenizer, []) == []
-    assert train.fertility(texts, counts, "sw") == {"tokens a character": sum(counts) / 6, "tokens a word": sum(counts) / 3}
-    assert set(train.fertility(texts, counts, "th")) == {"tokens a character"}
+    counts = token_counts(tokenizer, texts)
+    assert counts == [len(tokenizer(t)["input_ids"]) - 1 for t in texts] and token_counts(tokenizer, []) == []
+    assert fertility(texts, counts, "sw") == {"tokens a character": sum(counts) / 6, "tokens a word": sum(counts) / 3}
+    assert set(fertility(texts, counts, "th")) == {"tokens a character"}
     assert languages.ENGLISH.spaced and not languages.get("th").spaced

@@ -5,9 +5,14 @@ import json
 import pytest
 import torch
 
-from xinstruct_utils import artifacts, launch, trainer
-from xinstruct_utils.train import encode, load
-from xinstruct_utils.trainer import attend_by_row, labelled_loss
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json, write_json, write_jsonl
+from xinstruct_utils.inference.local import generate, likelihood
+from xinstruct_utils.models.loading import load
+from xinstruct_utils.training import trainer as trainer_module
+from xinstruct_utils.training.sft import encode
+from xinstruct_utils.training.trainer import attend_by_row, labelled_loss
+from xinstruct_utils.workflow import launch
 
 SETTINGS = dict(base_model="atlas", epochs=25, learning_rate=2e-3, batch_tokens=512, max_tokens=256, bf16=False, seed=0,
                 threads=1)
@@ -17,8 +22,8 @@ ROWS = [{"prompt": f"Nchi {k}:", "completion": f"Mji wa {k} ni Nairobi"} for k i
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     home = tmp_path_factory.mktemp("train")
-    artifacts.write_jsonl(home / "rows.jsonl", ROWS)
-    launch.run("train", SETTINGS | {"input": str(home / "rows.jsonl")}, home / "model")
+    write_jsonl(home / "rows.jsonl", ROWS)
+    launch.run("training.sft", SETTINGS | {"input": str(home / "rows.jsonl")}, home / "model")
     return home
 
 
@@ -29,8 +34,6 @@ def test_training_lowers_the_loss_and_reports_its_cost(trained):
 
 
 def test_the_model_learned_to_stop(trained):
-    from xinstruct_utils.inference import generate
-
     model, tokenizer = load(str(trained / "model"))
     made = generate(model.eval(), tokenizer, [r["prompt"] for r in ROWS], 1000, 40)
     assert sum(m["finish_reason"] == "stop" for m in made) >= 20
@@ -38,7 +41,7 @@ def test_the_model_learned_to_stop(trained):
 
 def test_a_finished_job_is_not_run_again(trained, capsys):
     before = (trained / "model" / "model.safetensors").stat().st_mtime_ns
-    launch.run("train", SETTINGS | {"input": str(trained / "rows.jsonl")}, trained / "model")
+    launch.run("training.sft", SETTINGS | {"input": str(trained / "rows.jsonl")}, trained / "model")
     assert "already done" in capsys.readouterr().out
     assert (trained / "model" / "model.safetensors").stat().st_mtime_ns == before
 
@@ -91,17 +94,17 @@ def test_a_row_over_the_limit_is_dropped_and_counted_and_no_other_is_cut(tmp_pat
     for row, e in zip(ROWS, encoded, strict=True):
         ids = [i for i in e["labels"] if i != -100]
         assert ids[-1] == tokenizer.eos_token_id and tokenizer.decode(ids[:-1]) == row["completion"]
-    artifacts.write_jsonl(tmp_path / "rows.jsonl", [*ROWS[:5], long, *ROWS[5:]])
+    write_jsonl(tmp_path / "rows.jsonl", [*ROWS[:5], long, *ROWS[5:]])
     given = SETTINGS | {"input": str(tmp_path / "rows.jsonl"), "epochs": 1, "max_tokens": limit, "batch_tokens": limit}
-    launch.run("train", given, tmp_path / "model")
+    launch.run("training.sft", given, tmp_path / "model")
     told = json.loads((tmp_path / "model" / "train.json").read_text())
     assert (told["rows"], told["too_long"]) == (25, 1) and told["tokens"] == sum(len(e["input_ids"]) for e in encoded)
 
 
 def test_a_failing_job_shows_the_end_of_its_log(tmp_path):
-    artifacts.write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    write_jsonl(tmp_path / "rows.jsonl", ROWS)
     with pytest.raises(RuntimeError, match="the whole log is"):
-        launch.run("train", SETTINGS | {"input": str(tmp_path / "rows.jsonl"), "base_model": "/nowhere"}, tmp_path / "model")
+        launch.run("training.sft", SETTINGS | {"input": str(tmp_path / "rows.jsonl"), "base_model": "/nowhere"}, tmp_path / "model")
     assert not (tmp_path / "model" / "done.json").exists()
 
 
@@ -114,7 +117,7 @@ def one_step(tmp_path):
     def step(**more):
         s = SETTINGS | dict(epochs=1, batch_tokens=4096, logging_steps=1) | more
         encoded, _ = encode(UNEVEN, load("atlas")[1], s["max_tokens"])
-        state = trainer.fit(s, encoded, tmp_path / str(len(list(tmp_path.iterdir()))))
+        state = trainer_module.fit(s, encoded, tmp_path / str(len(list(tmp_path.iterdir()))))
         assert state.global_step == 1
         return state.log_history[0]["loss"], state.log_history[0]["grad_norm"]
     return step
@@ -138,39 +141,37 @@ def test_a_step_is_the_same_however_its_rows_are_shared_out(one_step):
     (dict(batch_rows=32, device_rows=3), 100, 2, 2, 8),                              # 16 rows are not shared out by threes
     (dict(), 100, 2, 1, 4), (dict(), 100, 64, 1, 1)])
 def test_a_batch_has_the_rows_or_tokens_it_should(s, rows, ranks, device, accumulated):
-    made = trainer.batch_settings(s | dict(batch_tokens=4096, max_tokens=512), rows, ranks)
+    made = trainer_module.batch_settings(s | dict(batch_tokens=4096, max_tokens=512), rows, ranks)
     assert (made["per_device_train_batch_size"], made["gradient_accumulation_steps"]) == (device, accumulated)
     assert made["packing"] == ("batch_rows" not in s) and made.get("padding_free", False) == ("batch_rows" in s and device > 1)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused():
-    with pytest.raises(artifacts.InputError, match="8 rows cannot be shared out to 16 processes.*multiple of 16"):
-        trainer.batch_settings(dict(batch_rows=32, batch_rows_under_3k=8), 100, 16)
+    with pytest.raises(InputError, match="8 rows cannot be shared out to 16 processes.*multiple of 16"):
+        trainer_module.batch_settings(dict(batch_rows=32, batch_rows_under_3k=8), 100, 16)
 
 
 def test_only_a_checkpoint_that_all_ranks_finished_is_resumed(tmp_path):
-    assert trainer.last_checkpoint(tmp_path / "none", 2) is None
+    assert trainer_module.last_checkpoint(tmp_path / "none", 2) is None
     for step, told in ((5, {"ranks": 2}), (10, {"ranks": 2}), (15, {"ranks": 8}), (20, None)):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if told:                                 # 20 was being written when the power went
-            artifacts.write_json(tmp_path / f"checkpoint-{step}" / "complete.json", told)
-    assert trainer.last_checkpoint(tmp_path, 2) == str(tmp_path / "checkpoint-10")
-    assert trainer.last_checkpoint(tmp_path, 1) is None
+            write_json(tmp_path / f"checkpoint-{step}" / "complete.json", told)
+    assert trainer_module.last_checkpoint(tmp_path, 2) == str(tmp_path / "checkpoint-10")
+    assert trainer_module.last_checkpoint(tmp_path, 1) is None
 
 
 def test_a_job_killed_after_its_model_was_saved_does_not_train_again(trained):
     before = (trained / "model" / "model.safetensors").stat().st_mtime_ns
     (trained / "model" / "done.json").unlink()
-    launch.run("train", SETTINGS | {"input": str(trained / "rows.jsonl")}, trained / "model")
+    launch.run("training.sft", SETTINGS | {"input": str(trained / "rows.jsonl")}, trained / "model")
     assert (trained / "model" / "model.safetensors").stat().st_mtime_ns == before
 
 
 def test_adapters_are_merged_so_that_inference_needs_no_peft(tmp_path):
-    from xinstruct_utils.inference import likelihood
-
-    artifacts.write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    write_jsonl(tmp_path / "rows.jsonl", ROWS)
     given = SETTINGS | dict(input=str(tmp_path / "rows.jsonl"), lora_rank=8, learning_rate=1e-2, epochs=8, logging_steps=1)
-    launch.run("train", given, tmp_path / "model")
+    launch.run("training.sft", given, tmp_path / "model")
     assert sorted(p.name for p in (tmp_path / "model").iterdir()) == sorted(
         ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "train.json",
          "done.json"])
@@ -178,5 +179,5 @@ def test_adapters_are_merged_so_that_inference_needs_no_peft(tmp_path):
     (base, tokenizer), (tuned, _) = load("atlas"), load(str(tmp_path / "model"))
     assert base.state_dict().keys() == tuned.state_dict().keys()
     before, after = (sum(likelihood(m.eval(), tokenizer, pairs, 2048)) / len(pairs) for m in (base, tuned))
-    final = artifacts.read_json(tmp_path / "model" / "train.json")["losses"][-1]
+    final = read_json(tmp_path / "model" / "train.json")["losses"][-1]
     assert after > before + 1 and -after == pytest.approx(final, abs=0.5)    # the merged model has what the adapters learned

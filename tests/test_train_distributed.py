@@ -16,8 +16,9 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from xinstruct_utils import launch
-from xinstruct_utils.artifacts import REPO, file_hash, read_json, read_jsonl, write_jsonl
+from xinstruct_utils.core.files import file_hash, read_json, read_jsonl, write_jsonl
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.workflow import launch
 
 HAS_DEEPSPEED = find_spec("deepspeed") and shutil.which("g++") and (shutil.which("ninja") or find_spec("ninja"))
 NEEDS = pytest.mark.skipif(not HAS_DEEPSPEED, reason="DeepSpeed (extra dev), a C++ compiler and ninja are needed")
@@ -56,7 +57,7 @@ def made(home):
     """A function: the folder of a finished, undisturbed training of a kind, with its train.json."""
     def train(kind):
         settings, processes = given(home, kind)
-        launch.run("train", settings, home / kind, processes)
+        launch.run("training.sft", settings, home / kind, processes)
         return home / kind, read_json(home / kind / "train.json")
     return train
 
@@ -80,7 +81,7 @@ def test_two_processes_learn_what_one_does(made, kind):
 def test_killed_and_resumed_it_ends_with_the_same_weights(home, made, kind):
     settings, processes = given(home, kind, save_steps=4)
     out = home / f"{kind}-killed"
-    code = f"from xinstruct_utils import launch; launch.run('train', {settings!r}, {str(out)!r}, {processes})"
+    code = f"from xinstruct_utils.workflow import launch; launch.run('training.sft', {settings!r}, {str(out)!r}, {processes})"
     child = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, start_new_session=True, stdout=subprocess.DEVNULL)
     until = time.time() + 240
     while not list(out.glob("checkpoints/checkpoint-*/complete.json")):
@@ -90,7 +91,7 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(home, made, kind):
     child.wait()
     time.sleep(1)                                # the ranks go with their launcher
     assert not (out / "train.json").exists()
-    launch.run("train", settings, out, processes)
+    launch.run("training.sft", settings, out, processes)
     log = (home / "logs" / f"{out.name}.log").read_text()
     assert log.count("step 1/21 ") == 1 and log.count("step 21/21 ") == 1    # it did not begin anew
     undisturbed, told = made(kind)
@@ -107,9 +108,9 @@ def test_under_zero3_one_call_trains_twice_and_reads_the_models(home):
     settings, _ = given(home, "gpu8_zero3", bf16=True, epochs=1, gradient_checkpointing=True)
     reading = dict(task="likelihood", input=str(home / "asked.jsonl"), bf16=False, token_budget=2048, shard_size=8, seed=0,
                    threads=1)
-    jobs = [("train", settings | {"lora_rank": 4, "learning_rate": 5e-3}, home / "lora"), ("train", settings, home / "full")]
-    jobs += [("inference", reading | {"model": str(home / name)}, home / f"{name}-read") for name in ("lora", "full")]
-    jobs += [("inference", reading | {"model": str(REPO / "xinstruct_utils" / "atlas" / "base_model")}, home / "base-read")]
+    jobs = [("training.sft", settings | {"lora_rank": 4, "learning_rate": 5e-3}, home / "lora"), ("training.sft", settings, home / "full")]
+    jobs += [("inference.local", reading | {"model": str(home / name)}, home / f"{name}-read") for name in ("lora", "full")]
+    jobs += [("inference.local", reading | {"model": str(REPO / "xinstruct_utils" / "atlas" / "base_model")}, home / "base-read")]
     launch.run_all(jobs, 2)
     mean = {}
     for name in ("lora", "full", "base"):
@@ -138,5 +139,5 @@ def test_two_nodes_meet_through_srun(home, made, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("XINSTRUCT_HEAD", "127.0.0.1")
-    launch.run("train", given(home, "nodes_zero3")[0], home / "nodes", 2)
+    launch.run("training.sft", given(home, "nodes_zero3")[0], home / "nodes", 2)
     assert read_json(home / "nodes" / "train.json")["losses"] == made("gpu8_zero3")[1]["losses"]

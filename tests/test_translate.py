@@ -9,8 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from xinstruct_utils import seeds, translate
-from xinstruct_utils.artifacts import REPO, InputError, read_jsonl
+from xinstruct_utils.__main__ import main
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_jsonl
+from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.method import translation
 
 SHARED = REPO.parent / "shared" / "data"
 KEY = "AIza-loopback-0123456789"
@@ -59,7 +62,7 @@ def nllb(tmp_path_factory):
 
 def test_nllb_translates_into_the_language_of_the_forced_first_token(nllb, tmp_path):
     for code in ("sw", "fi"):
-        made, faults = translate.open_translator(f"nllb:{nllb}", tmp_path / "t.sqlite", beams=2)(list(LESSON), "en", code)
+        made, faults = translation.open_translator(f"nllb:{nllb}", tmp_path / "t.sqlite", beams=2)(list(LESSON), "en", code)
         assert made == [LESSON[t][code] for t in LESSON] and faults == [None, None, None]
 
 
@@ -68,19 +71,19 @@ def test_nllb_works_with_as_many_threads_as_the_profile_says(nllb, tmp_path, mon
 
     told = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
-    translate.open_translator(f"nllb:{nllb}", tmp_path / "t.sqlite", threads=3)(list(LESSON), "en", "sw")
+    translation.open_translator(f"nllb:{nllb}", tmp_path / "t.sqlite", threads=3)(list(LESSON), "en", "sw")
     assert told == [3]
 
 
 def test_nllb_keeps_paragraphs_numbers_and_code(nllb, tmp_path):
     text = "I read a book. Good morning.\n\n1. Where is the river?\n```\nGood morning.\n```\n"
-    made, _ = translate.open_translator(f"nllb:{nllb}", tmp_path / "t.sqlite")([text, "", "12 + 3"], "en", "sw")
+    made, _ = translation.open_translator(f"nllb:{nllb}", tmp_path / "t.sqlite")([text, "", "12 + 3"], "en", "sw")
     assert made == ["Ninasoma kitabu. Habari ya asubuhi.\n\n1. Mto uko wapi?\n```\nGood morning.\n```\n", None, "12 + 3"]
 
 
 def test_a_source_code_leads_and_the_forced_code_is_given(nllb, tmp_path, monkeypatch):
     """What the model is given: <source code> tokens </s>, and the target's code as the first token to come."""
-    backend = translate.Nllb(str(nllb))
+    backend = translation.Nllb(str(nllb))
     backend.begin(["x"], "en", "sw")
     tokenizer, model = backend.loaded
     seen, real = [], model.generate
@@ -91,15 +94,15 @@ def test_a_source_code_leads_and_the_forced_code_is_given(nllb, tmp_path, monkey
 
 
 def test_a_sentence_that_is_too_long_or_never_ends_is_no_translation(nllb, tmp_path):
-    open_it = translate.open_translator(f"nllb:{nllb}", tmp_path / "t.sqlite", longest=20)
+    open_it = translation.open_translator(f"nllb:{nllb}", tmp_path / "t.sqlite", longest=20)
     made, faults = open_it(["Good morning.", "Where is the river? Good morning."], "en", "sw")
     assert made == ["Habari ya asubuhi.", None] and faults == [None, "refused or too long"]
 
 
 def test_a_killed_translation_goes_on_to_the_same_texts(nllb, tmp_path, monkeypatch):
     texts = [f"{a} {b}\n{k}" for k in range(7) for a in LESSON for b in LESSON]
-    whole = translate.open_translator(f"nllb:{nllb}", tmp_path / "a.sqlite", beams=1)(texts, "en", "sw")
-    calls, real = [], translate.Nllb.__call__
+    whole = translation.open_translator(f"nllb:{nllb}", tmp_path / "a.sqlite", beams=1)(texts, "en", "sw")
+    calls, real = [], translation.Nllb.__call__
 
     def dying(self, batch, *codes):
         calls.append(batch)
@@ -107,8 +110,8 @@ def test_a_killed_translation_goes_on_to_the_same_texts(nllb, tmp_path, monkeypa
             raise KeyboardInterrupt
         return real(self, batch, *codes)
 
-    monkeypatch.setattr(translate.Nllb, "__call__", dying)
-    open_it = translate.open_translator(f"nllb:{nllb}", tmp_path / "b.sqlite", beams=1)
+    monkeypatch.setattr(translation.Nllb, "__call__", dying)
+    open_it = translation.open_translator(f"nllb:{nllb}", tmp_path / "b.sqlite", beams=1)
     with pytest.raises(KeyboardInterrupt):
         open_it(texts, "en", "sw")
     kept = sqlite3.connect(tmp_path / "b.sqlite").execute("SELECT count(*) FROM translations").fetchone()[0]
@@ -121,11 +124,11 @@ def test_a_killed_translation_goes_on_to_the_same_texts(nllb, tmp_path, monkeypa
     ("nllb:", "expected a translator"), ("", "expected a translator"), ("openai:gpt-4", "costs money")])
 def test_an_unusable_translator_is_one_clear_error(tmp_path, name, words):
     with pytest.raises(InputError, match=words):
-        translate.open_translator(name, tmp_path / "t.sqlite")(["a"], "en", "sw")
+        translation.open_translator(name, tmp_path / "t.sqlite")(["a"], "en", "sw")
 
 
 def test_a_model_without_the_languages_code_is_refused(nllb, monkeypatch):
-    backend = translate.Nllb(str(nllb))
+    backend = translation.Nllb(str(nllb))
     backend.begin(["x"], "en", "sw")
     with pytest.raises(InputError, match="unknown language code 'xx'"):
         backend._code("xx")
@@ -180,7 +183,7 @@ def served(broken=False, most=None):
 def google(tmp_path, monkeypatch):
     """A function that opens Google's translator on a server."""
     monkeypatch.setenv("GOOGLE_API_KEY", KEY)
-    return lambda url, **more: translate.open_translator(f"google:{url}", tmp_path / "g.sqlite", "http://judge", 1.0,
+    return lambda url, **more: translation.open_translator(f"google:{url}", tmp_path / "g.sqlite", "http://judge", 1.0,
                                                          backoff=0.001, **more)
 
 
@@ -253,7 +256,7 @@ def test_any_openai_compatible_server_translates_once_and_both_ways(tmp_path):
     texts = ["Mji mkuu wa Kenya ni upi?", "endless"]
     with served(broken=True) as (server, url):
         for _ in range(2):
-            open_it = translate.open_translator("openai:m", tmp_path / "o.sqlite", f"{url}/v1", backoff=0.001)
+            open_it = translation.open_translator("openai:m", tmp_path / "o.sqlite", f"{url}/v1", backoff=0.001)
             made, faults = open_it(texts, "sw", "en")
             assert made == ["MJI MKUU WA KENYA NI UPI?!", None] and faults == ["copied", "refused or too long"]
             asked = [b["messages"][0]["content"] for _, _, b in server.asked]
@@ -267,14 +270,14 @@ def test_the_key_of_the_judge_does_not_go_to_the_translators_own_server(tmp_path
         for k, own in enumerate((None, "sk-own")):
             if own:
                 monkeypatch.setenv("XINSTRUCT_TRANSLATOR_KEY", own)
-            translate.open_translator("openai:m", tmp_path / f"{k}.sqlite", f"{url}/v1")(["Mto uko wapi?"], "sw", "en")
+            translation.open_translator("openai:m", tmp_path / f"{k}.sqlite", f"{url}/v1")(["Mto uko wapi?"], "sw", "en")
             assert {h.get("Authorization", h.get("authorization")) for _, h, _ in server.asked} == {f"Bearer {own or 'none'}"}
             server.asked.clear()
     monkeypatch.delenv("XINSTRUCT_TRANSLATOR_KEY")
-    translate.open_translator("openai:gpt-4", tmp_path / "t.sqlite", prices=(1.0, 1.0))      # OpenAI's own gets OpenAI's key
+    translation.open_translator("openai:gpt-4", tmp_path / "t.sqlite", prices=(1.0, 1.0))      # OpenAI's own gets OpenAI's key
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(InputError, match="OPENAI_API_KEY"):
-        translate.open_translator("openai:gpt-4", tmp_path / "t.sqlite", prices=(1.0, 1.0))
+        translation.open_translator("openai:gpt-4", tmp_path / "t.sqlite", prices=(1.0, 1.0))
 
 
 @pytest.mark.parametrize(("text", "made", "target", "reason"), [
@@ -290,7 +293,7 @@ def test_the_key_of_the_judge_does_not_go_to_the_translators_own_server(tmp_path
     ("Print the words:\n```\nprint('the words that were asked for are these')\n```",
      "Andika maneno haya:\n```\nprint('the words that were asked for are these')\n```", "sw", None)])
 def test_a_failed_translation_is_told_by_its_reason(text, made, target, reason):
-    assert translate.fault(text, made, target) == reason
+    assert translation.fault(text, made, target) == reason
 
 
 NAMES = {"fi": "fin", "id": "ind", "th": "tha", "tr": "tur", "vi": "vie", "bn": "ben", "hi": "hin", "sw": "swh", "ta": "tam",
@@ -304,8 +307,8 @@ def test_real_translations_pass_the_checks_and_swapped_languages_do_not(code):
     english, native = ([line.strip() for line in (SHARED / "udhr" / "udhr2" / f"{name}.txt").read_text().splitlines()
                         if len(line) > 60] for name in ("eng", NAMES[code]))
     whole, other = "\n".join(native), "\n".join(english)
-    assert translate.fault(other, whole, code) is None and translate.fault(whole, other, "en") is None
-    language = [translate.fault(p, p + " .", code) for p in native], [translate.fault(p, p + " x", code) for p in english]
+    assert translation.fault(other, whole, code) is None and translation.fault(whole, other, "en") is None
+    language = [translation.fault(p, p + " .", code) for p in native], [translation.fault(p, p + " x", code) for p in english]
     assert language[0].count("in another language") <= 1 and set(language[1]) == {"in another language"}
 
 
@@ -313,7 +316,7 @@ def test_real_translations_pass_the_checks_and_swapped_languages_do_not(code):
 def test_real_translated_replies_pass_the_checks(tmp_path):
     """186 English replies put into Finnish by DeepL; for lack of the English ones, their lengths are not compared."""
     rows = list(read_jsonl(SHARED / "real_text" / "fi" / "seed.jsonl"))
-    faults = [translate.fault("x" * len(r["output"]), r["output"], "fi") for r in rows]
+    faults = [translation.fault("x" * len(r["output"]), r["output"], "fi") for r in rows]
     assert sum(f is not None for f in faults) <= 2, [r["output"][:60] for r, f in zip(rows, faults, strict=True) if f]
 
 
@@ -322,10 +325,10 @@ def test_alpaca_is_translated_by_the_command_and_resumed(tmp_path, nllb):
     (tmp_path / "alpaca.json").write_text(json.dumps(pairs))
     line = ["alpaca-mt", str(tmp_path / "alpaca.json"), "--lang", "sw", "--out", str(tmp_path / "out.jsonl"), "--translator",
             f"nllb:{nllb}"]
-    seeds.main(line)
+    main(["seeds", *line])
     first = (tmp_path / "out.jsonl").read_bytes()
     row = json.loads(first)
     assert (row["instruction"], row["output"], row["language"]) == ("Mto uko wapi?", "Ninasoma kitabu.", "sw")
     os.remove(tmp_path / "out.jsonl")
-    seeds.main(line)
+    main(["seeds", *line])
     assert (tmp_path / "out.jsonl").read_bytes() == first

@@ -5,7 +5,10 @@ import shutil
 import subprocess
 import sys
 
-from xinstruct_utils.artifacts import REPO
+from xinstruct_utils.atlas import pages
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.core.files import read_jsonl
+from xinstruct_utils.core.paths import REPO
 
 STEPS = [("01_seed_data",), ("02_corpus",), ("03_backtranslation",), ("04_refinement", "--iteration", "1"),
          ("04_refinement", "--iteration", "2"), ("05_diversification",), ("08_instruction_tuning",)]
@@ -24,7 +27,7 @@ def test_the_method_writes_the_same_bytes_without_the_truth(smoke, tmp_path):
     shutil.copytree(smoke.root / "smoke" / "world", blind / "world")
     shutil.copy(smoke.root / "smoke" / "run.json", blind / "run.json")
     for notebook, *more in STEPS:
-        line = [sys.executable, "-m", "xinstruct_utils.run", notebook, "--run", "smoke", "--lang", "sw", *more]
+        line = [sys.executable, "-m", "xinstruct_utils", "run", notebook, "--run", "smoke", "--lang", "sw", *more]
         made = subprocess.run(line, cwd=REPO, env=os.environ | {"XINSTRUCT_RUNS": str(tmp_path)}, capture_output=True, text=True)
         assert made.returncode == 0, made.stderr[-2000:]
     assert (smoke.root / "smoke" / "truth").exists() and not (blind / "truth").exists()
@@ -35,9 +38,6 @@ def test_the_method_writes_the_same_bytes_without_the_truth(smoke, tmp_path):
 
 def test_rows_that_the_method_reads_hold_no_truth(tmp_path, monkeypatch):
     monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path))
-    from xinstruct_utils import artifacts, config
-    from xinstruct_utils.atlas import pages
-
-    paths = pages.build_world("r", "sw", config.load_profile("smoke"))
-    assert set(next(artifacts.read_jsonl(paths["corpus"]))) == {"id", "language", "text"}
-    assert set(next(artifacts.read_jsonl(paths["seed"]))) == {"id", "language", "instruction", "output"}
+    paths = pages.build_world("r", "sw", load_profile("smoke"))
+    assert set(next(read_jsonl(paths["corpus"]))) == {"id", "language", "text"}
+    assert set(next(read_jsonl(paths["seed"]))) == {"id", "language", "instruction", "output"}

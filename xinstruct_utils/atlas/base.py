@@ -1,18 +1,17 @@
-"""Train the Atlas base model: `python -m xinstruct_utils.atlas.base [--steps N] [--out DIR]` (`make atlas-base`).
+"""Train the Atlas base model: `python -m xinstruct_utils atlas-base [--steps N] [--out DIR]` (`make atlas-base`).
 
 A small LLaMA, pretrained on mini-web text only. It is low-resource on purpose: pages in a native language tell
 of half of the countries only (`world.hidden`); the other half appears in English pages and name glossaries.
 It ships in `base_model/` with MANIFEST.json (data digest, seed, steps, loss), as LLaMA-2 ships with the paper.
 """
 
-import argparse
 import hashlib
 import json
 import random
 import time
 from pathlib import Path
 
-from . import BASE_MODEL, pages, world
+from xinstruct_utils.atlas import BASE_MODEL, pages, world
 
 LANGUAGES = ("sw", "fi", "ur")
 SPECIAL = ("<s>", "</s>", "<pad>")
@@ -82,13 +81,8 @@ def train_tokenizer(texts, out):
     return fast
 
 
-def main(argv=None):
-    """Write pages, train the tokenizer and the model, save both with a manifest."""
-    import torch
-    from datasets import Dataset
-    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, set_seed
-
-    parser = argparse.ArgumentParser(description=__doc__)
+def arguments(parser):
+    """Arguments of `atlas-base`."""
     parser.add_argument("--out", type=Path, default=BASE_MODEL)
     parser.add_argument("--documents", type=int, default=70_000)
     parser.add_argument("--steps", type=int, default=1800)
@@ -97,7 +91,14 @@ def main(argv=None):
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args(argv)
+
+
+def command(args):
+    """Write pages, train the tokenizer and the model, save both with a manifest."""
+    import torch
+    from datasets import Dataset
+    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, set_seed
+
     torch.set_num_threads(args.threads)
     set_seed(args.seed)
     rng, start = random.Random(f"base/{args.seed}"), time.time()
@@ -122,6 +123,3 @@ def main(argv=None):
     (args.out / "MANIFEST.json").write_text(json.dumps(manifest, indent=1) + "\n")
     print(json.dumps(manifest, indent=1))
 
-
-if __name__ == "__main__":
-    main()

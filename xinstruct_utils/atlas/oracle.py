@@ -7,16 +7,14 @@ estimate. Notebooks 01-05 and 08 may call it in measuring cells only.
 import re
 from functools import cache
 
-from . import pages, world
-
-ENDINGS = ".!?۔؟:)"
+from xinstruct_utils.atlas import pages, world
+from xinstruct_utils.atlas.grading import finished, has_value, parts
+from xinstruct_utils.core.paths import root
 
 
 def load_truth(run, language):
     """The truth of a run's language {id: dict}, or None where it is absent (a real corpus, or removed by a test)."""
     import json
-
-    from ..artifacts import root
 
     path = root() / run / "truth" / f"{language}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -30,24 +28,6 @@ def _by_key():
 def fact_of(truth_row):
     """The fact that a row of the truth is about."""
     return _by_key()[truth_row["topic"], truth_row["entity"]]
-
-
-def _has(value, text):
-    """Is the value in the text as a whole word? Codes are matched in capitals, names without regard to case."""
-    flags = 0 if value.isupper() and len(value) <= 3 else re.IGNORECASE
-    return re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text, flags) is not None    # Guinea is not Guinea-Bissau
-
-
-def parts(text, fact, language):
-    """Which of the fact's slots the text fills rightly: {slot: bool}."""
-    right = world.values(fact, language)
-    return {slot: _has(right[slot], text) for slot in world.TOPICS[fact.topic]}
-
-
-def finished(text):
-    """Does the text end as a page ends: with a full stop, or with the last line of a list?"""
-    text = text.rstrip()
-    return bool(text) and not text.endswith("...") and (text[-1] in ENDINGS or "\n" in text)
 
 
 @cache
@@ -97,8 +77,8 @@ def strays(text, fact, language):
 def aspects(text, fact, language):
     """Score an answer in four views, each in [0, 1]: accuracy, completeness, form (no junk, finished, on one thing), language."""
     right = parts(text, fact, language)
-    wrong = [s for s, ok in right.items() if not ok and any(_has(v, text) for v in world.all_values(s, language))]
-    about = _has(world.values(fact, language)["name"], text)
+    wrong = [s for s, ok in right.items() if not ok and any(has_value(v, text) for v in world.all_values(s, language))]
+    about = has_value(world.values(fact, language)["name"], text)
     junk = any(piece in text for piece in _junk(language)) or re.search(r"https?://", text) is not None
     sentences = [s for s in re.split(r"[.!?۔\n]+\s*", text) if len(s) > 15]
     repeats = len(sentences) - len(set(sentences))
@@ -154,7 +134,7 @@ def instruction_verdict(instruction, truth_row):
     shapes = [normal(p).split("{name}") for p in pages.texts("en")["topics"][fact.topic]["prompts"]]
     if any(said.startswith(s[0]) and said.endswith(s[1]) for s in shapes):
         return "topic"
-    return "entity" if _has(name, instruction) else "wrong"
+    return "entity" if has_value(name, instruction) else "wrong"
 
 
 def is_good(candidate, truth):

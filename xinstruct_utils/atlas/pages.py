@@ -9,7 +9,10 @@ import re
 from functools import cache
 from itertools import combinations
 
-from . import HOME, world
+from xinstruct_utils.atlas import HOME, grading, world
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import content_id, digest, file_hash, read_json, write_json, write_jsonl
+from xinstruct_utils.core.paths import root
 
 # What becomes of a web page, in this order of drawing. The first two rates are the paper's (Table 3); the
 # others are ours: text that hurts whoever learns from it must be common enough to be seen in a small corpus.
@@ -78,19 +81,15 @@ def flawed(fact, flaw, language, rng):
 
 def label(text, fact, flaw, language):
     """The flaw that the text really has: a cut that removed only filler has left a clean page."""
-    from . import oracle
-
     if flaw in ("truncated", "wrong_fact", "half_answer"):
-        right = oracle.parts(text, fact, language)
-        whole = all(right.values()) and oracle.finished(text)
+        right = grading.parts(text, fact, language)
+        whole = all(right.values()) and grading.finished(text)
         return "clean" if whole else flaw
     return flaw
 
 
 def web(language, n, seed, facts=None):
     """`n` web pages with their truth. Returns (rows {id, language, text}, truth {id: dict}); ids are content ids."""
-    from ..artifacts import content_id
-
     rng, rows, truth = random.Random(f"web/{language}/{seed}"), [], {}
     pool = list(facts or world.facts())
     while len(rows) < n:
@@ -107,8 +106,6 @@ def web(language, n, seed, facts=None):
 
 def seed_pairs(language, n, seed, facts=None):
     """`n` clean seed pairs: an English instruction and a native page. Returns (rows, truth) as `web` does."""
-    from ..artifacts import content_id
-
     rng, rows, truth = random.Random(f"seed/{language}/{seed}"), [], {}
     pool = list(facts or world.facts())
     while len(rows) < n:
@@ -148,15 +145,14 @@ def build_world(run, language, settings):
     has to teach them. Files that today's sentences and code would write are left alone. Returns {"seed", "corpus",
     "prompts": Path}.
     """
-    from ..artifacts import InputError, digest, file_hash, read_json, root, write_json, write_jsonl
-
     if not (HOME / "texts" / f"{language}.yaml").exists():
         raise InputError(f"the Atlas has no sentences in '{language}': expected one of "
                          f"{sorted(p.stem for p in (HOME / 'texts').glob('*.yaml'))}; write atlas/texts/{language}.yaml")
     home = root() / run / "world" / language
     paths = {name: home / f"{name}.jsonl" for name in ("seed", "corpus", "prompts")}
     sizes = [settings.seed, settings.seed_size, settings.corpus_size, settings.prompt_count]
-    made_of = [HOME / "texts" / f"{language}.yaml", HOME / "texts" / "en.yaml", HOME / "world.py", HOME / "pages.py"]
+    modules = ("world.py", "grading.py", "pages.py")
+    made_of = [HOME / "texts" / f"{language}.yaml", HOME / "texts" / "en.yaml", *(HOME / name for name in modules)]
     key = digest([sizes, *map(file_hash, made_of)])
     if (home / "key.json").exists() and read_json(home / "key.json") == key:
         return paths

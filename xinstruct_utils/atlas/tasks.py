@@ -8,7 +8,9 @@ All items are about facts that seed pairs do not tell in full (`pages.split_fact
 import random
 import re
 
-from . import pages, world
+from xinstruct_utils.atlas import pages, world
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import write_jsonl
 
 NATIVE = ("currency", "languages", "city", "week", "codes")     # topics in sentences, about countries
 TELLING = ("currency", "languages", "city", "week", "codes", "script", "issuer")
@@ -104,8 +106,6 @@ def nli(language, n, seed):
 
 def enough(rows, n, language):
     """The rows, if there are `n`."""
-    from ..artifacts import InputError
-
     if len(rows) < n:
         raise InputError(f"the Atlas's facts give {len(rows)} different items in '{language}', but {n} were asked for; "
                          "lower task_limit")
@@ -115,8 +115,6 @@ def enough(rows, n, language):
 def write(folder, language, n, seed):
     """Write both tasks where `tasks.data_file` looks for them: `n` causes and effects, a third as many inferences, which
     take five times as long to ask. 0 is all. Returns {family: rows}."""
-    from ..artifacts import write_jsonl
-
     made = {"atlas_nli": nli(language, n // 3, seed), "atlas_copa": copa(language, n, seed)}
     for family, rows in made.items():
         write_jsonl(folder / family / f"{language}.jsonl", rows)

@@ -1,0 +1,73 @@
+"""Atomic files, hashes and content ids."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from xinstruct_utils.core.errors import disk_full
+
+
+def digest(obj):
+    """SHA-256 (hex) of an object's canonical JSON."""
+    return hashlib.sha256(json.dumps(obj, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
+
+
+def content_id(language, text):
+    """The id of a text: 16 hex digits of the hash of language and text, the same wherever it stands."""
+    return hashlib.sha256(f"{language}\n{text}".encode()).hexdigest()[:16]
+
+
+def file_hash(path):
+    """SHA-256 (hex) of a file, or of a folder's sorted file names and contents."""
+    path, made = Path(path), hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        made.update(str(file.relative_to(path)).encode() if path.is_dir() else b"")
+        with open(file, "rb") as stream:
+            hashlib.file_digest(stream, lambda: made)
+    return made.hexdigest()
+
+
+def write_bytes(path, chunks):
+    """Write a file whole or not at all: temporary file, fsync, rename. A full disk raises InputError."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        with open(draft, "wb") as stream:
+            for chunk in chunks:
+                stream.write(chunk)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(draft, path)
+    except BaseException as error:
+        draft.unlink(missing_ok=True)
+        raise disk_full(error, path) or error  # noqa: B904 (the cause is told as context)
+
+
+def write_json(path, obj):
+    """Write an object as JSON, atomically."""
+    write_bytes(path, [(json.dumps(obj, ensure_ascii=False, indent=1) + "\n").encode()])
+
+
+def read_json(path):
+    """Read a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_jsonl(path, rows):
+    """Write rows as JSON lines, atomically; text is kept as it is (UTF-8, no normalisation)."""
+    write_bytes(path, ((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in rows))
+
+
+def read_jsonl(path):
+    """Yield the rows of a JSONL file that the pipeline wrote itself (`data.read_rows` checks a user's files)."""
+    with open(path, encoding="utf-8", newline="\n") as stream:
+        for line in stream:
+            yield json.loads(line)
+
+
+def count_lines(path):
+    """Number of rows of a JSONL file."""
+    with open(path, "rb") as lines:
+        return sum(1 for _ in lines)

@@ -1,0 +1,33 @@
+"""Batches of token ids: sorted by length, within a budget of padded tokens."""
+
+
+
+def batches(lengths, budget):
+    """Indices of prompts, longest first, in batches whose padded size stays within `budget` tokens."""
+    order, batch, out = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)), [], []
+    for i in order:
+        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
+            out.append(batch)
+            batch = []
+        batch.append(i)
+    return out + [batch] if batch else out
+
+
+def unread(s, ids, limit):
+    """The result of a row that is too long for the model with what it has to write, else None.
+
+    Past its context a model would answer, but with nonsense; the row is neither cut nor asked, and the notebooks count it.
+    """
+    if not limit or len(ids) + {"generate": s.get("max_new_tokens"), "rate_by_generation": 4}.get(s["task"], 1) <= limit:
+        return None
+    missing = {"rate": ("p0", "p1", "p2"), "likelihood": ("log_likelihood",)}.get(s["task"])
+    return dict.fromkeys(missing) if missing else {"text": "", "finish_reason": "context", "tokens": 0}
+
+
+def padded(ids, pad):
+    import torch
+
+    width = max(map(len, ids))
+    tokens = torch.tensor([[pad] * (width - len(i)) + i for i in ids])
+    mask = torch.tensor([[0] * (width - len(i)) + [1] * len(i) for i in ids])
+    return tokens, mask
