@@ -14,8 +14,7 @@ STAMP = $(VENV)/.xinstruct-installed
 # No lock and no question about unfinished steps: a run that was killed goes on with the same command.
 # CLUSTER= names the folder of a Snakemake profile, such as profiles/cluster/slurm, which then says where jobs run.
 CLUSTER ?=
-SNAKE = $(PYTHON) -m snakemake $(if $(CLUSTER),--profile '$(CLUSTER)',--cores $(CORES) --resources heavy=$(HEAVY)) --nolock \
-	--rerun-incomplete --keep-going
+SNAKE = $(PYTHON) -m snakemake $(if $(CLUSTER),--profile '$(CLUSTER)',--cores $(CORES) --resources heavy=$(HEAVY))
 # The blank after SET keeps Snakemake from taking away a quote at its end.
 CONFIG = --config profile='$(PROFILE)' run='$(RUN)' $(if $(LANGS),langs='$(LANGS)') $(if $(SET),set="$(SET) ")
 SHELL := /bin/bash
@@ -64,9 +63,6 @@ run: install  ## run a profile: PROFILE= RUN= LANGS= SET="key=value ..." (CLUSTE
 	$(SNAKE) --quiet rules host reason $(CONFIG)
 
 plan: install  ## what `make run` would do and why, and what it would cost, with the same variables
-	@$(SNAKE) --dry-run --quiet host $(CONFIG) | awk '/^(local)?rule /{step=""} \
-		/^    output: /{step=$$2} /^    reason: /{sub(/^ +reason: /, ""); sub(/^Params have changed.*/, "Its code or settings have changed"); \
-		if (step) {print step ": " $$0; n++}} END{if (NR > 2) print n+0 " steps to run"}'
 	@$(PYTHON) -m xinstruct_utils plan --run '$(RUN)' --profile '$(PROFILE)' --langs '$(LANGS)' --set '$(SET)'
 
 # Given on the command line only: LANG and HOST may be in anybody's environment, with another meaning.

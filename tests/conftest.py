@@ -58,7 +58,7 @@ def tiny(folder, name, parameters, *cells, prose="Why."):
 def snakemake(root, *more, notebooks=None, **kwargs):
     """Start Snakemake as the Makefile does, in a session of its own; returns the process."""
     env = os.environ | {"XINSTRUCT_RUNS": str(root)} | ({"XINSTRUCT_NOTEBOOKS": str(notebooks)} if notebooks else {})
-    line = [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", "--rerun-incomplete", "--keep-going", *more]
+    line = [sys.executable, "-m", "snakemake", "--cores", "2", *more]
     return subprocess.Popen(line, cwd=REPO, env=env, text=True, start_new_session=True, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, **kwargs)
 

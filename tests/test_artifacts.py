@@ -166,11 +166,11 @@ def test_stepping_through_by_hand_leaves_a_manifest_for_the_next_notebook(runs):
 def test_clocks_in_a_manifest_do_not_make_it_another_input(tmp_path):
     told = {"outputs": {"a": "1"}, "counts": [], "wall_s": 1.0, "finished_at": "today"}
     write_json(tmp_path / "manifest.json", told)
-    before = input_hash(tmp_path / "manifest.json")
+    before = input_hash(tmp_path / "manifest.json", tmp_path / "notes")
     write_json(tmp_path / "manifest.json", told | {"wall_s": 2.0, "finished_at": "tomorrow"})
-    assert input_hash(tmp_path / "manifest.json") == before
+    assert input_hash(tmp_path / "manifest.json", tmp_path / "notes") == before
     write_json(tmp_path / "manifest.json", told | {"outputs": {"a": "2"}})
-    assert input_hash(tmp_path / "manifest.json") != before
+    assert input_hash(tmp_path / "manifest.json", tmp_path / "notes") != before
 
 
 def test_measures_are_kept_apart_from_the_data(runs):

@@ -111,7 +111,7 @@ def begun(tmp_path_factory):
 
 def verb(home, notebook, run_name="r", *more):
     """Exit status of one step of a run on the files in `home`."""
-    return main(["run", notebook, "--run", run_name, "--lang", "fi", "--profile", "local", "--force", "-p",
+    return main(["run", notebook, "--run", run_name, "--lang", "fi", "--profile", "local", "-p",
                      f"seed_path={home / 'seed.jsonl'}", "-p", f"corpus_path={home / 'corpus.jsonl'}", *more])
 
 

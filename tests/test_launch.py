@@ -17,6 +17,7 @@ from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json, write_jsonl
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.workflow import launch, notebooks
+from xinstruct_utils.workflow.step import Step
 
 # Python runs sitecustomize at its start, so the subprocess knows a module xinstruct_utils.toy.
 TOY = '''
@@ -373,8 +374,18 @@ def test_each_node_starts_its_own_processes(tmp_path, monkeypatch):
 
 def test_what_a_profile_says_about_training_reaches_the_job(runs):
     open_run("r", load_profile("smoke", lora_rank=8, save_steps=50))
-    made = launch.recipe("r")
-    assert set(made) == set(launch.RECIPE) and (made["lora_rank"], made["save_steps"]) == (8, 50)
+    step = Step("03_backtranslation", "r", "sw")
+    given = step.settings("training", epochs=2)
+    assert (given["lora_rank"], given["save_steps"], given["epochs"]) == (8, 50, 2)
+    step.finish([])
+    assert read_json(step.path("manifest.json"))["settings"]["training"] == {k: v for k, v in given.items() if k != "epochs"}
+    with pytest.raises(InputError, match="no group of settings 'trainng': expected one of training, inference"):
+        step.settings("trainng")
+
+
+def test_every_notebook_takes_the_settings_of_a_job_from_a_group():
+    asked = {path.stem: notebooks.setting_groups(path.stem) for path in (REPO / "notebooks").glob("*.ipynb")}
+    assert asked["04_refinement"] == ["inference", "training"] and asked["05_diversification"] == []
 
 
 def test_bad_input_found_by_several_processes_stays_one_clear_error(tmp_path):

@@ -140,7 +140,7 @@ def test_the_chapter_works_for_a_run_without_truth_judge_or_people(runs):
     shown = json.dumps(read_json(home / "notebook.ipynb"))
     assert "here (" in shown and "Atlas (toy)" not in shown
     shutil.rmtree(runs / "bare" / "sw" / "04_refinement")                    # what every run has is still asked for
-    assert "which is not finished" in results_of("bare", "--force").stdout + results_of("bare", "--force").stderr
+    assert "which is not finished" in (again := results_of("bare")).stdout + again.stderr
 
 
 @pytest.mark.parametrize("name", ["09_judge_evaluation", "13_results"])

@@ -314,15 +314,15 @@ def test_servers_of_the_same_model_are_kept_and_of_another_replaced(tmp_path, ru
 def test_addresses_and_engine_may_change_within_a_run(a_run, runs):
     s = a_run(engine="server", server_urls=["http://127.0.0.1:1/v1"])
     out = runs / "served" / "sw" / "step" / "answers"
-    module, first, *ranks = launch.engine("inference.local", s, out, 8)
-    assert (module, ranks) == ("inference.remote", [1, 1]) and first["server_urls"] == ["http://127.0.0.1:1/v1"]
+    module, first, place = launch.placed("inference.local", s, out, 8)
+    assert (module, place) == ("inference.remote", launch.Place(by_servers=True)) and first["server_urls"] == ["http://127.0.0.1:1/v1"]
     a_run(engine="server", server_urls=["http://127.0.0.1:2/v1"], server_concurrency=3)
-    module, other, *_ = launch.engine("inference.local", s, out, 8)
+    module, other, _ = launch.placed("inference.local", s, out, 8)
     assert other["server_urls"] == ["http://127.0.0.1:2/v1"] and launch.key_of(module, first) == launch.key_of(module, other)
-    assert launch.engine("training.sft", s, out, 8) == ("training.sft", s, 8, 1)
+    assert launch.placed("training.sft", s, out, 8) == ("training.sft", s, launch.Place(8))
     a_run(inference_nodes=2)
-    module, local_settings, *ranks = launch.engine("inference.local", s, out, 8)
-    assert (module, local_settings, ranks) == ("inference.local", s, [8, 2])
+    module, local_settings, place = launch.placed("inference.local", s, out, 8)
+    assert (module, local_settings, place) == ("inference.local", s, launch.Place(8, 2))
     assert launch.key_of(module, s) != launch.key_of("inference.remote", first)        # what was begun by servers is begun anew
 
 

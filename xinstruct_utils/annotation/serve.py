@@ -13,8 +13,9 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.paths import REPO, root, run_dir, step_dir
 from xinstruct_utils.workflow import notebooks
+from xinstruct_utils.workflow.chapters import FORMS
 
-CHAPTERS = {"quality": "07_quality_review", "preference": "11_human_evaluation"}
+CHAPTERS = FORMS
 
 
 def page(name, run, lang):

@@ -149,3 +149,12 @@ class Profile(BaseModel):
     translator_base_url: str | None = None
     translator_price_in: float = Field(0.0, ge=0)
     translator_price_out: float = Field(0.0, ge=0)
+
+
+# Settings that a job gets together (`Step.settings`), by group.
+GROUPS = {
+    "training": ("base_model", "learning_rate", "warmup", "weight_decay", "batch_tokens", "batch_rows",
+                 "batch_rows_under_3k", "device_rows", "max_tokens", "bf16", "gradient_checkpointing", "lora_rank",
+                 "save_steps", "accelerate_config", "threads", "seed"),
+    "inference": ("token_budget", "shard_size", "bf16", "threads", "seed"),
+}

@@ -1,8 +1,9 @@
 """The settings of a run: noted at its first step, kept the same after that (run.json)."""
 
+import shlex
 import sys
 
-from xinstruct_utils.config.load import checked, load_profile
+from xinstruct_utils.config.load import checked, load_profile, parse_overrides
 from xinstruct_utils.config.profile import EVALUATION, MACHINE
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json, write_json
@@ -21,6 +22,20 @@ def resolve(run, profile=None, overrides=None):
     if profile or not path.exists():
         return load_profile(profile or run, **(overrides or {}))
     return checked(read_json(path) | (overrides or {}), f"{path} with {', '.join(overrides)}" if overrides else str(path))
+
+
+def resolve_call(run, profile=None, langs=None, settings=None):
+    """The profile of a run as `make run` names it: PROFILE, LANGS ("sw ur" or "sw,ur") and SET ("key=value ..."), as texts.
+
+    Raises InputError, also for quotes that do not close.
+    """
+    try:
+        words = shlex.split(str(settings or ""))
+    except ValueError as error:
+        raise InputError(f"SET is {settings!r}: {error}") from None
+    if langs:
+        words.append(f"languages={langs}")
+    return resolve(run, profile or None, parse_overrides(words))
 
 
 def open_run(run, profile, note=True):

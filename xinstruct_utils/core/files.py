@@ -71,3 +71,25 @@ def count_lines(path):
     """Number of rows of a JSONL file."""
     with open(path, "rb") as lines:
         return sum(1 for _ in lines)
+
+
+SMALL = 2**20                                    # bytes; what is smaller is read anew each time
+
+
+def known_hash(path: Path | str, notes: Path) -> str:
+    """As `file_hash`, but large files and folders are not read again while their sizes and times are the same.
+
+    notes: a folder; for each path it gets a small file with sizes, times and the hash.
+    """
+    path = Path(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    stats = [(file, file.stat()) for file in files]
+    if sum(stat.st_size for _, stat in stats) < SMALL:
+        return file_hash(path)
+    seen = [[str(file), stat.st_size, stat.st_mtime_ns] for file, stat in stats]
+    note = notes / f"{digest(str(path.absolute()))[:16]}.json"
+    if note.exists() and (known := read_json(note))["files"] == seen:
+        return known["hash"]
+    value = file_hash(path)
+    write_json(note, {"files": seen, "hash": value})
+    return value

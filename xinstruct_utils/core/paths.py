@@ -25,3 +25,14 @@ def run_dir(run):
 def step_dir(run, lang, notebook, iteration=None):
     """Folder of a step: <run>/<lang>/<notebook>[/iter<k>]."""
     return run_dir(run) / lang / notebook / (f"iter{iteration}" if iteration else "")
+
+
+def hashes_dir(run):
+    """Where a run notes the hashes of large files (`core.files.known_hash`)."""
+    return run_dir(run) / ".hashes"
+
+
+def shown(path):
+    """A path as Snakemake and people are shown it: relative to the working folder where it is inside of it."""
+    path = Path(path)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -21,16 +21,16 @@ def check_counts(wanted):
     for path, rows in wanted.items():
         if (found := rows_in(Path(path))) != rows:
             raise InputError(f"{path}: {rows} rows were counted, but {found} are there; a row was lost or written twice, or "
-                             "the files are of another attempt: run this step again with --force")
+                             "the files are of another attempt: run this step again")
 
 
 class Shards:
     """A list of rows in files of `size` rows each (`shard-00000.jsonl`, ...), written chunk by chunk.
 
-    A chunk's file depends on the chunk only, so a run that was killed goes on where it stopped, to the same bytes.
+    `size` is needed to write. A chunk's file depends on the chunk only, so a run that was killed goes on where it stopped, to the same bytes.
     """
 
-    def __init__(self, folder, size):
+    def __init__(self, folder, size=None):
         self.folder, self.size = Path(folder), size
 
     def file(self, index):

@@ -7,12 +7,10 @@ measured by `make bench` on a GPU, else assumed.
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 from xinstruct_utils.atlas import BASE_MODEL
-from xinstruct_utils.config.load import parse_overrides
-from xinstruct_utils.config.runs import resolve
+from xinstruct_utils.config.runs import open_run, resolve_call
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json
@@ -21,7 +19,8 @@ from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.evaluation import tasks
 from xinstruct_utils.method import seeds
 from xinstruct_utils.method.translation import GOOGLE_USD
-from xinstruct_utils.workflow.chapters import chapters
+from xinstruct_utils.workflow.chapters import of_run, steps_of
+from xinstruct_utils.workflow.staleness import stale_steps
 
 # Sustained TFLOP/s where nothing was measured: 40% and 50% of an A100's 312, and 5% while writing, which waits for memory;
 # of one CPU core, with the Atlas's small model (LOG.md).
@@ -115,7 +114,7 @@ def steps(profile, lang):
             ("09_judge_evaluation", "answers", "write", asked * (2 * (3 + len(others)) + 1) * out, 1),
             ("10_task_evaluation", "tasks", "read", items * ITEM, MODELS),
             ("12_ablations", "answers", "write", (p.iterations * asked + 4 * min(asked, 150)) * out, 1)]
-    made += [(f"{name[:2]} {what}", *more) for name, what, *more in last if name in chapters(p)]
+    made += [(f"{name[:2]} {what}", *more) for name, what, *more in last if name in {chapter.name for chapter in of_run(p)}]
     return [{"step": name, "kind": kind, "tokens": tokens, "passes": passes} for name, kind, tokens, passes in made if tokens]
 
 
@@ -214,6 +213,11 @@ def arguments(parser):
 
 
 def command(args):
-    """Print what a run would cost."""
-    given = parse_overrides([*shlex.split(args.set), *([f"languages={args.langs}"] if args.langs else [])])
-    show(resolve(args.run, args.profile, given))
+    """Print the steps that would run and why, and what they would cost."""
+    profile = resolve_call(args.run, args.profile, args.langs, args.set)
+    open_run(args.run, profile, note=False)      # a run made with other settings is refused, as `make run` would
+    stale = stale_steps(args.run, profile)
+    for step, reason in stale.items():
+        print(f"{step}: {reason}")
+    print(f"{len(stale)} of {len(steps_of(profile))} steps to run")
+    show(profile)

@@ -1,68 +1,46 @@
 """The one verb: `python -m xinstruct_utils run NOTEBOOK --run R --lang L [--iteration K] [-p key=value ...]`.
 
-Runs one notebook through papermill, with the profile's values for the parameters that it declares. A step whose manifest
-fits code, parameters, inputs and outputs is up to date; one that was begun with the same ones resumes; one made by other
-code, parameters or inputs is an error, or is made anew with --force.
+Runs one notebook through papermill, with the profile's values for the parameters that it declares. A step that is what its
+code, settings and inputs would make is up to date (`staleness`); one that was begun with the same ones resumes; any other
+is made anew, and the verb says why.
 """
 
-import contextlib
 import fcntl
 import os
 import shutil
 import sys
 import tempfile
 import time
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from unittest import mock
 
 from xinstruct_utils.config.load import parse_overrides
-from xinstruct_utils.config.profile import MACHINE
+from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.config.runs import load_run, open_run, resolve
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
-from xinstruct_utils.core.files import file_hash, read_json, write_bytes, write_json
+from xinstruct_utils.core.files import read_json, write_json
 from xinstruct_utils.core.paths import REPO, root, run_dir, step_dir
 from xinstruct_utils.core.process import peak_rss
 from xinstruct_utils.prompts.requests import templates_digest
-from xinstruct_utils.workflow.manifest import input_hash, write_manifest
-from xinstruct_utils.workflow.notebooks import code_key, notebooks_dir, parameters_of
+from xinstruct_utils.workflow.manifest import write_manifest
+from xinstruct_utils.workflow.notebooks import notebooks_dir
+from xinstruct_utils.workflow.staleness import step_key, why_begun_anew, why_stale
 
 
-def unchanged(folder, hashes, of=file_hash):
-    """Do files (relative to `folder`) still have these hashes?"""
-    return all((folder / name).exists() and of(folder / name) == known for name, known in hashes.items())
+def run_step(name: str, run: str, lang: str, iteration: int | None = None, profile: str | None = None,
+             overrides: dict | None = None, begun: float | None = None) -> Path:
+    """Run one step, or find it up to date. Returns its folder. Raises InputError, or RuntimeError if the notebook fails.
 
-
-def differing(told, key):
-    """Names of what a step's file says otherwise than `key`; parameters of where and how fast it ran do not count."""
-    def steady(k, value):
-        return {n: x for n, x in value.items() if n not in MACHINE} if k == "parameters" and value else value
-
-    return [k for k in key if steady(k, told.get(k)) != steady(k, key[k])]
-
-
-def up_to_date(home, key):
-    """Is a finished step still what its code, parameters and inputs would make?"""
-    if not (home / "manifest.json").exists() or not (home / "notebook.ipynb").exists():
-        return False
-    manifest = read_json(home / "manifest.json")
-    return (not differing(manifest, key) and unchanged(home, manifest["outputs"])
-            and unchanged(root(), manifest["inputs"], input_hash))
-
-
-def run_step(name, run, lang, iteration=None, profile=None, overrides=None, force=False, begun=None):
-    """Run one step, or find it done. Returns its folder. Raises InputError, or RuntimeError if the notebook fails.
-
-    `begun` is the clock's time from which the step's wall time counts.
+    begun: the clock's time from which the step's wall time counts.
     """
-    loaded, known = resolve(run, profile, overrides), (run_dir(run) / "run.json").exists()
-    if lang != "all" and languages.get(lang) and lang not in loaded.languages:
-        alone = {"languages": [*loaded.languages, lang]} if known else {"languages": [lang], "featured": lang}
-        loaded = loaded.model_copy(update=alone)
-    key = {"parameters": parameters_of(name, loaded, run, lang, iteration)} | code_key(name)
+    loaded = _with_language(run, lang, resolve(run, profile, overrides))
+    step_key(name, loaded, run, lang, iteration)          # a wrong call is refused before the run is noted
     open_run(run, loaded)
     if lang == "all":
-        key["languages"] = load_run(run).languages  # a run can grow by a language
+        loaded = load_run(run)                            # with the languages that joined in earlier calls
+    key = step_key(name, loaded, run, lang, iteration)
     home = step_dir(run, lang, name, iteration)
     home.mkdir(parents=True, exist_ok=True)
     with open(home / ".lock", "w") as lock:
@@ -71,45 +49,38 @@ def run_step(name, run, lang, iteration=None, profile=None, overrides=None, forc
         except BlockingIOError:
             raise InputError(f"another process is working on {home}; wait for it") from None
         facts = {"notebook": name, "run": run, "lang": lang, "iteration": iteration} | key
-        _locked(home, key, facts, force, begun or time.time())
+        _locked(home, key, facts, begun or time.time())
     return home
 
 
-def _locked(home, key, facts, force, begun):
-    files = {home / "notebook.ipynb": home / ".kept" / "notebook", home / "manifest.json": home / ".kept" / "manifest"}
-    for file, kept in files.items():               # Snakemake takes both away before it asks for a step
-        if kept.exists() and not file.exists():
-            write_bytes(file, [kept.read_bytes()])
-    if up_to_date(home, key):
-        os.utime(home / "manifest.json")           # newer than its inputs, for those who go by clocks
+def _with_language(run: str, lang: str, profile: Profile) -> Profile:
+    """The profile with this language among its own. Raises InputError for an unknown one."""
+    if lang == "all" or languages.get(lang).code in profile.languages:
+        return profile
+    if (run_dir(run) / "run.json").exists():
+        return profile.model_copy(update={"languages": [*profile.languages, lang]})
+    return profile.model_copy(update={"languages": [lang], "featured": lang})
+
+
+def _locked(home: Path, key: dict, facts: dict, begun: float) -> None:
+    """Run the step, whose lock is held, unless it is up to date."""
+    reason = why_stale(home, facts["run"], key)
+    if reason is None:
         print(f"up to date: {home}")
         return
-    changed = _changed(home, key)
-    if not (home / "started.json").exists():       # made by hand, in Jupyter: nothing says with which settings
+    anew = why_begun_anew(home, facts["run"], key)
+    if anew:
+        print(f"made anew: {home}: {anew}")
+    if anew or not (home / "started.json").exists():      # made by hand, in Jupyter: nothing says with which settings
         _clear(home)
-    if changed and not force:
-        raise InputError(f"{home} was made by other {' and '.join(changed)}; run again with --force to make this step anew, or "
-                         "use another --run name")
-    if changed:
-        _clear(home)
-    for path in (home / "manifest.json", *files.values(), *home.rglob(".tmp-*")):
+    for path in (home / "manifest.json", home / "notebook.ipynb", *home.rglob(".tmp-*")):
         path.unlink(missing_ok=True)
-    write_json(home / "started.json", key)
+    attempt = datetime.now(UTC).isoformat()
+    write_json(home / "started.json", key | {"attempt": attempt})
     notebook = execute(facts["notebook"], home, key["parameters"])
-    facts |= read_json(home / "finish.json") | _cost(home, notebook, begun) | {"templates_digest": templates_digest()}
-    write_manifest(home, facts)
-    for file, kept in files.items():
-        write_bytes(kept, [file.read_bytes()])
+    facts |= read_json(home / "finish.json") | _cost(home, notebook, begun)
+    write_manifest(home, facts | {"attempt": attempt, "templates_digest": templates_digest()})
     print(f"done: {home} in {facts['wall_s']:.1f} s")
-
-
-def _changed(home, key):
-    """What of an earlier attempt's code, parameters or inputs is different now: a list of words."""
-    if not (home / "started.json").exists():
-        return []
-    words = [k.replace("_digest", "") for k in differing(read_json(home / "started.json"), key)]
-    inputs = read_json(home / "inputs.json") if (home / "inputs.json").exists() else {}
-    return words + ([] if unchanged(root(), inputs, input_hash) else ["inputs"])
 
 
 def _clear(folder):
@@ -169,29 +140,6 @@ def _cost(home, notebook, begun):
             "peak_rss_mib": round(own + max([c["peak_rss_mib"] for c in heavy.values()], default=0))}
 
 
-def drop_stale(run):
-    """Remove a run's manifests that are not of today's code, and those of all steps that read from them.
-
-    Snakemake does not remake what is missing in the middle of a chain. A later step that still fits is found up to
-    date by its kept manifest, at once.
-    """
-    base, gone = run_dir(run), set()
-    told = {path.parent: read_json(path) for path in base.glob("*/[0-9]*/**/manifest.json") if path.parent.name != ".kept"}
-    for home, manifest in told.items():
-        with contextlib.suppress(InputError):      # a notebook that is gone
-            if any(manifest.get(k) != v for k, v in code_key(manifest["notebook"]).items()):
-                gone.add(home)
-    begun = {path.parent for path in base.glob("*/[0-9]*/**/started.json")}
-    gone |= begun - set(told)                      # begun again and not finished: what reads from it has to wait
-    more = set(gone)
-    while more:
-        more = {home for home, manifest in told.items() if home not in gone
-                and any(done in (root() / name).parents for name in manifest["inputs"] for done in gone)}
-        gone |= more
-    for home in gone:
-        (home / "manifest.json").unlink(missing_ok=True)
-
-
 def arguments(parser):
     """Arguments of `run`."""
     parser.add_argument("notebook")
@@ -200,7 +148,6 @@ def arguments(parser):
     parser.add_argument("--iteration", type=int, help="round of refinement")
     parser.add_argument("--profile", help="profile name or file; default: the run's own, or the one of the run's name")
     parser.add_argument("-p", action="append", default=[], metavar="key=value", help="override a profile's value for this run")
-    parser.add_argument("--force", action="store_true", help="make the step anew if it was made by other code or parameters")
 
 
 def command(args):
@@ -209,4 +156,4 @@ def command(args):
 
     began = psutil.Process().create_time()
     given = parse_overrides(args.p)
-    run_step(args.notebook, args.run, args.lang, args.iteration, args.profile, given, args.force, began)
+    run_step(args.notebook, args.run, args.lang, args.iteration, args.profile, given, began)

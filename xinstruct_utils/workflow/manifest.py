@@ -6,15 +6,18 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
-from xinstruct_utils.core.files import digest, file_hash, read_json, write_json
+from xinstruct_utils.core.files import digest, known_hash, read_json, write_json
 from xinstruct_utils.core.paths import REPO
 
 
-def input_hash(path):
-    """Hash of an input. Of a manifest only what it says about rows counts, so that clocks in it rerun nothing."""
+def input_hash(path: Path | str, notes: Path) -> str:
+    """Hash of an input. Of a manifest only what it says about rows counts, so that clocks in it rerun nothing.
+
+    notes: folder of `core.files.known_hash`.
+    """
     if Path(path).name == "manifest.json":
         return digest([read_json(path).get(k) for k in ("outputs", "counts")])
-    return file_hash(path)
+    return known_hash(path, notes)
 
 
 PINNED = ("torch", "transformers", "trl", "datasets", "accelerate", "sentence-transformers", "faiss-cpu", "papermill")

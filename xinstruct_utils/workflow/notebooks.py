@@ -4,6 +4,7 @@ import ast
 import os
 from pathlib import Path
 
+from xinstruct_utils.config.profile import GROUPS
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest, file_hash, read_json
 from xinstruct_utils.core.paths import REPO
@@ -64,6 +65,18 @@ def parameters_of(name, profile, run, lang, iteration):
     if "cleaning" in names and "contamination" not in profile.cleaning:
         values["benchmarks"] = []                  # no other rule reads them there: naming some later makes no corpus anew
     return {n: (values | {"iteration": iteration})[n] for n in names}
+
+
+def setting_groups(name: str) -> list[str]:
+    """The groups of settings that a notebook asks for, as `step.settings("training")`. Raises InputError for an unknown one."""
+    groups = set()
+    for cell in code_cells(read_notebook(name)):
+        for node in ast.walk(ast.parse(cell)):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "settings" and node.args:
+                groups.add(ast.literal_eval(node.args[0]))
+    if unknown := groups - set(GROUPS):
+        raise InputError(f"{name}: step.settings knows the groups {', '.join(GROUPS)}, but {', '.join(sorted(unknown))} came")
+    return sorted(groups)
 
 
 def code_cells(notebook):
