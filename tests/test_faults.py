@@ -22,7 +22,7 @@ def data_files(run):
     """{path: bytes} of a run's data."""
     return {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*"))
             if p.is_file() and p.name not in TIMED and not p.name.endswith((".log", ".settings.json", ".sqlite", "-wal", "-shm"))
-            and not {"logs", ".kept"} & set(p.parts)}
+            and not {"logs", ".hashes", ".now"} & set(p.parts)}
 
 
 def survivors(root):
