@@ -28,7 +28,9 @@ from xinstruct_utils.config.runs import load_run, open_run
 from xinstruct_utils.core.files import digest, read_json, read_jsonl, write_json, write_jsonl
 from xinstruct_utils.core.paths import REPO, step_dir
 from xinstruct_utils.core.shards import Shards
+from xinstruct_utils.inference.inputs import rows_of
 from xinstruct_utils.method import diversification
+from xinstruct_utils.training import sft
 from xinstruct_utils.workflow import launch
 from xinstruct_utils.workflow.manifest import environment
 from xinstruct_utils.workflow.notebooks import notebooks_dir, parameters_of
@@ -53,20 +55,20 @@ def stand_in(task, row):
     if task == "likelihood":
         return {"log_likelihood": -drawn(row["id"])}
     if task == "rate_by_generation":
-        return {"text": "2", "finish_reason": "stop", "tokens": 1}
+        return {"generated": "2", "finish_reason": "stop", "tokens": 1}
     cut = drawn(row["id"], "cut") < 0.05
-    return {"text": f"Name thing {int(1e6 * drawn(row['id']))}.", "finish_reason": "length" if cut else "stop", "tokens": 5}
+    return {"generated": f"Name thing {int(1e6 * drawn(row['id']))}.", "finish_reason": "length" if cut else "stop", "tokens": 5}
 
 
-def stand_in_jobs(jobs, processes=1):
+def stand_in_jobs(jobs, processes=None):
     """As `launch.run_all`, with stand-ins for models: the same files, shard by shard."""
     cost = {"wall_s": 0.0, "startup_s": 0.0, "peak_rss_mib": 0}
     for module, settings, out in jobs:
-        if module == "train":
+        if module is sft:
             rows = sum(1 for _ in read_jsonl(settings["input"]))
             write_json(Path(out) / "train.json", {"rows": rows, "too_long": 0, "losses": [1.0]})
         else:
-            shards, rows = Shards(out, settings["shard_size"]), read_jsonl(settings["input"])
+            shards, rows = Shards(out, settings["shard_size"]), rows_of(settings)
             for index in itertools.count():
                 if not (chunk := list(itertools.islice(rows, settings["shard_size"]))):
                     break

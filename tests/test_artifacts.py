@@ -11,7 +11,7 @@ import pytest
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import content_id, digest, file_hash, read_json, read_jsonl, write_json, write_jsonl
 from xinstruct_utils.core.paths import REPO
-from xinstruct_utils.core.shards import Shards
+from xinstruct_utils.core.shards import Shards, joined
 from xinstruct_utils.workflow.manifest import input_hash
 from xinstruct_utils.workflow.step import Step
 
@@ -186,3 +186,11 @@ def test_measures_are_kept_apart_from_the_data(runs):
 def test_a_step_that_measured_nothing_says_so(runs):
     Step("01_x", "r", "sw").finish([])
     assert Step("02_y", "r", "sw").measures_of("01_x") == {}
+
+
+def test_rows_and_their_results_are_joined_by_id_and_a_stranger_is_an_error_with_its_place():
+    rows, results = [{"id": "a"}, {"id": "b"}], [{"id": "a", "p": 1}, {"id": "b", "p": 2}]
+    assert list(joined(rows, results, results)) == [(r, [s, s]) for r, s in zip(rows, results, strict=True)]
+    for other in (results[::-1], results[:1], [*results, {"id": "c"}]):
+        with pytest.raises(InputError, match=r"row [123]: the ids of rows and of their results differ \("):
+            list(joined(rows, other))

@@ -10,14 +10,21 @@ import torch
 
 from xinstruct_utils.config.load import load_profile
 from xinstruct_utils.config.runs import open_run
-from xinstruct_utils.core.files import count_lines, read_json, write_jsonl
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json, write_jsonl
 from xinstruct_utils.core.paths import REPO
-from xinstruct_utils.core.shards import Shards, pending
+from xinstruct_utils.core.shards import Shards
 from xinstruct_utils.inference import local
+from xinstruct_utils.inference.inputs import count_of, requests_of, rows_of
 from xinstruct_utils.models.batching import batches, unread
 from xinstruct_utils.models.loading import load
 from xinstruct_utils.models.tokenization import rating_tokens, token_ids
-from xinstruct_utils.prompts.requests import rating_request, response_request
+from xinstruct_utils.prompts.requests import (
+    instruction_request,
+    native_request,
+    rating_request,
+    response_request,
+)
 from xinstruct_utils.workflow import launch
 
 
@@ -204,5 +211,37 @@ def test_chunks_are_read_one_at_a_time_and_those_with_a_shard_are_left_out(tmp_p
     write_jsonl(tmp_path / "in.jsonl", [{"id": k, "text": "a\u2028b"} for k in range(7)])
     shards = Shards(tmp_path / "out", 3)
     shards.write(1, [])
-    made = [(index, [r["id"] for r in rows]) for index, rows in pending(tmp_path / "in.jsonl", shards)]
-    assert made == [(0, [0, 1, 2]), (2, [6])] and count_lines(tmp_path / "in.jsonl") == 7
+    asked = {"input": str(tmp_path / "in.jsonl")}
+    made = [(index, [r["id"] for r in rows]) for index, rows in shards.pending(rows_of(asked))]
+    assert made == [(0, [0, 1, 2]), (2, [6])] and count_of(asked) == 7
+
+
+PAGES = [{"id": f"p{k}", "text": f"Sarafu ya nchi ya {k} ni shilingi.", "instruction": f"Name the currency of {k}.",
+          "native_instruction": f"Taja sarafu ya {k}.", "output": f"Shilingi {k}."} for k in range(5)]
+
+
+@pytest.mark.parametrize("task, request_, prompt", [
+    ("generate", {"kind": "instruction", "templates": "released"}, lambda r: instruction_request(r["text"], "released")),
+    ("generate", {"kind": "response", "lang": "sw", "tag": "web"}, lambda r: response_request(r["instruction"], "sw", "web")),
+    ("likelihood", {"kind": "response", "lang": "sw"}, lambda r: response_request(r["instruction"], "sw")),
+    ("generate", {"kind": "native", "tag": "both"}, lambda r: native_request(r["native_instruction"], "both")),
+    ("rate", {"kind": "rating"}, lambda r: rating_request(r["instruction"], r["output"]))])
+def test_requests_made_when_they_are_read_are_those_that_were_written_out(tmp_path, task, request_, prompt):
+    Shards(tmp_path / "pages", 2).stream(PAGES)
+    asked = {"input": str(tmp_path / "pages"), "request": request_, "task": task}
+    wanted = [{"id": r["id"], "prompt": prompt(r)} | ({"completion": r["output"]} if task == "likelihood" else {}) for r in PAGES]
+    assert requests_of(list(rows_of(asked)), asked) == wanted
+
+
+def test_rows_are_asked_as_often_and_as_many_as_the_settings_say(tmp_path):
+    write_jsonl(tmp_path / "in.jsonl", PAGES)
+    asked = {"input": str(tmp_path / "in.jsonl"), "limit": 2, "repeat": 2}
+    assert [r["id"] for r in rows_of(asked)] == ["p0-0", "p0-1", "p1-0", "p1-1"] and count_of(asked) == 4
+
+
+@pytest.mark.parametrize("row, request_, told", [
+    (PAGES[0], {"kind": "ratng"}, "expected the kind instruction, response, native or rating, but 'ratng' came"),
+    ({"id": "p9", "text": "x"}, {"kind": "rating"}, "in.jsonl, row 'p9': .* 'rating' needs the field 'instruction', but .* id, text")])
+def test_a_request_that_cannot_be_made_names_file_and_row(row, request_, told):
+    with pytest.raises(InputError, match=told):
+        requests_of([row], {"input": "in.jsonl", "request": request_, "task": "rate"})

@@ -16,8 +16,8 @@ from conftest import tiny
 from xinstruct_utils.__main__ import main
 from xinstruct_utils.config.load import load_profile
 from xinstruct_utils.config.runs import load_run, open_run
-from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core import files
+from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import file_hash, read_json, read_jsonl
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.core.shards import Shards

@@ -22,7 +22,7 @@ from xinstruct_utils.config.runs import open_run
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json, write_json, write_jsonl
 from xinstruct_utils.core.paths import REPO
-from xinstruct_utils.core.shards import Shards, pending
+from xinstruct_utils.core.shards import Shards
 from xinstruct_utils.inference import completions, remote, servers
 from xinstruct_utils.inference import local as local_engine
 from xinstruct_utils.models.loading import load
@@ -161,7 +161,7 @@ def test_a_prompt_that_is_too_long_for_the_server_is_named(port, job):
 def test_a_row_that_is_over_the_models_own_context_is_not_sent_and_the_rest_goes_on(port, job, atlas):
     """It would be refused for ever, and the step with it."""
     made = job([url(port)], [{"id": "long", "prompt": "neno " * 1100}, *ROWS[:9]])
-    assert made[0] == {"id": "long", "text": "", "finish_reason": "context", "tokens": 0} and made[1:] == local(atlas, ROWS[:9])
+    assert made[0] == {"id": "long", "generated": "", "finish_reason": "context", "tokens": 0} and made[1:] == local(atlas, ROWS[:9])
     rated = job([url(port)], [*PAIRS[:2], {"id": "long", "prompt": "neno " * 1100}], "rate", name="rated")
     assert rated[2] == {"id": "long", "p0": None, "p1": None, "p2": None} and rated[0]["p0"] is not None
 
@@ -219,10 +219,10 @@ def test_a_killed_job_goes_on_with_another_server_to_the_same_rows(port, job, at
 
 
 def test_two_chunks_at_a_time_are_in_memory(job, monkeypatch, tmp_path):
-    open_chunks, real = [], pending
+    open_chunks, real = [], Shards.pending
 
-    def counted(path, shards):
-        for handed, (index, rows) in enumerate(real(path, shards), 1):
+    def counted(shards, rows):
+        for handed, (index, rows) in enumerate(real(shards, rows), 1):
             open_chunks.append(handed - len(list((tmp_path / "out").glob("shard-*"))))
             yield index, rows
 
@@ -232,7 +232,7 @@ def test_two_chunks_at_a_time_are_in_memory(job, monkeypatch, tmp_path):
     async def ask(self, body):
         return {"choices": [{"text": "x", "finish_reason": "length"}]}
 
-    monkeypatch.setattr(remote, "pending", counted)
+    monkeypatch.setattr(Shards, "pending", counted)
     monkeypatch.setattr(remote.Server, "greet", greet)
     monkeypatch.setattr(remote.Server, "ask", ask)
     rows = [{"id": str(k), "prompt": "Habari"} for k in range(800)]

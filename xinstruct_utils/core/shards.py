@@ -3,7 +3,7 @@
 import itertools
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -83,12 +83,16 @@ class Rows(Sequence):
             return json.loads(stream.readline())
 
 
-def pending(path, shards):
-    """Yield (index, rows) of a file's chunks that have no shard yet; one chunk is in memory at a time."""
-    with open(path, encoding="utf-8", newline="\n") as lines:
-        for index in itertools.count():
-            chunk = list(itertools.islice(lines, shards.size))
-            if not chunk:
-                return
-            if not shards.file(index).exists():
-                yield index, [json.loads(line) for line in chunk]
+def joined(rows: Iterable[dict], *results: Iterable[dict]) -> Iterator[tuple[dict, list[dict]]]:
+    """Each row with its results, matched by id: (row, [result of each kind]).
+
+    All stand in one order, so nothing is held in memory. Raises InputError where ids differ or one side ends early.
+    """
+    end = {"id": None}
+    for place, (row, *found) in enumerate(itertools.zip_longest(rows, *results, fillvalue=end), 1):
+        ids = [side["id"] for side in (row, *found)]
+        if len(set(ids)) > 1:
+            shown = ", ".join("no row" if i is None else repr(i) for i in ids)
+            raise InputError(f"row {place}: the ids of rows and of their results differ ({shown}); the files are of another "
+                             "attempt: run this step again")
+        yield row, found

@@ -74,7 +74,7 @@ class Asked:
         if self.task == "likelihood":
             return self._likelihood(choice, ids, n_prompt)
         # The servers count EOS among the completion's tokens, the local engine does not.
-        return {"text": text, "finish_reason": reason, "tokens": made - (reason == "stop") if made else 0}
+        return {"generated": text, "finish_reason": reason, "tokens": made - (reason == "stop") if made else 0}
 
     def _rating(self, choice):
         top = ((choice.get("logprobs") or {}).get("top_logprobs") or [None])[0]

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 from xinstruct_utils.core import process
-from xinstruct_utils.core.files import count_lines, digest
+from xinstruct_utils.core.files import digest
 from xinstruct_utils.core.process import finish_job
-from xinstruct_utils.core.shards import Shards, pending
+from xinstruct_utils.core.shards import Shards
+from xinstruct_utils.inference.inputs import count_of, requests_of, rows_of
 from xinstruct_utils.models.batching import batches, padded, unread
 from xinstruct_utils.models.loading import load
 from xinstruct_utils.models.tokenization import context, rating_tokens, token_ids
@@ -66,7 +67,7 @@ def rate(model, tokenizer, prompts, budget):
 
 
 def generate(model, tokenizer, prompts, budget, max_new_tokens, temperature=0.0, top_p=1.0, seed=0):
-    """Complete each prompt; temperature 0 is greedy. Returns a list of {"text", "finish_reason", "tokens"}.
+    """Complete each prompt; temperature 0 is greedy. Returns a list of {"generated", "finish_reason", "tokens"}.
 
     `finish_reason` is "stop" (EOS) or "length" (the cap). One batch holds prompts of like length.
     """
@@ -84,7 +85,7 @@ def generate(model, tokenizer, prompts, budget, max_new_tokens, temperature=0.0,
         for i, row in zip(batch, made, strict=True):
             stop = tokenizer.eos_token_id in row
             row = row[: row.index(tokenizer.eos_token_id)] if stop else row
-            out[i] = {"text": tokenizer.decode(row, skip_special_tokens=True).strip(),
+            out[i] = {"generated": tokenizer.decode(row, skip_special_tokens=True).strip(),
                       "finish_reason": "stop" if stop else "length", "tokens": len(row)}
     return out
 
@@ -169,13 +170,13 @@ def main(s):
     model = model.to(device, torch.bfloat16 if s["bf16"] else torch.float32).eval()
     if device == "cpu" and s["task"] == "generate":
         model.set_attn_implementation("eager")   # one query at a time: torch's fused attention is the slower one there (LOG.md)
-    shards, rows = Shards(Path(s["out"]), s["shard_size"]), count_lines(s["input"])
+    shards, rows = Shards(Path(s["out"]), s["shard_size"]), count_of(s)
     begun, files = time.time(), [shards.file(i) for i in range(-(-rows // s["shard_size"]))]
     # By index, not by turn: what other ranks write meanwhile must not change which chunks are whose.
     mine, finished = sum(not f.exists() for f in files[rank::ranks]), 0
-    for index, chunk in pending(s["input"], shards):
+    for index, chunk in shards.pending(rows_of(s)):
         if index % ranks == rank:
-            made = within_memory(s, model, tokenizer, chunk)
+            made = within_memory(s, model, tokenizer, requests_of(chunk, s))
             shards.write(index, [{"id": r["id"], **m} for r, m in zip(chunk, made, strict=True)])
             finished += 1
             left = (time.time() - begun) * (mine / finished - 1)

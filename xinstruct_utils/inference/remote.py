@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 from xinstruct_utils.core.errors import InputError
-from xinstruct_utils.core.files import count_lines
 from xinstruct_utils.core.process import finish_job
-from xinstruct_utils.core.shards import Shards, pending
+from xinstruct_utils.core.shards import Shards
 from xinstruct_utils.inference.completions import Asked, Unreadable
+from xinstruct_utils.inference.inputs import count_of, requests_of, rows_of
 from xinstruct_utils.inference.servers import started
 from xinstruct_utils.models.batching import unread
 from xinstruct_utils.models.loading import model_path
@@ -106,11 +106,11 @@ class Job:
 
     async def run(self):
         """Answer everything that has no shard yet. Raises InputError."""
-        self.rows, size = count_lines(self.s["input"]), self.shards.size
+        self.rows, size = count_of(self.s), self.shards.size
         self.todo = sum(min(size, self.rows - i * size) for i in range(-(-self.rows // size)) if not self.shards.file(i).exists())
         if not self.todo:
             return
-        waiting = (r for _, rows in pending(self.s["input"], self.shards) for r in rows)
+        waiting = (r for _, rows in self._pending() for r in rows)
         # A row that is too long is not sent, so none of them can greet; where all are, nothing is sent.
         self.first = next((r for r in waiting if not unread(self.s, self.asked.ids(r)[0], self.asked.limit)),
                           {"id": "none", "prompt": "0", "completion": "0"})
@@ -127,10 +127,15 @@ class Job:
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(server.api.close() for server in self.servers))
 
+    def _pending(self):
+        """(index, requests) of the chunks that have no shard yet."""
+        for index, chunk in self.shards.pending(rows_of(self.s)):
+            yield index, requests_of(chunk, self.s)
+
     async def _feed(self):
         """Queue the rows of two chunks at a time, so that servers do not wait for a chunk's last rows."""
         self.room = asyncio.Semaphore(2)
-        for index, rows in pending(self.s["input"], self.shards):
+        for index, rows in self._pending():
             await self.room.acquire()
             part = {"index": index, "rows": rows, "made": [None] * len(rows), "left": len(rows)}
             for k in range(len(rows)):

@@ -21,7 +21,7 @@ def unread(s, ids, limit):
     if not limit or len(ids) + {"generate": s.get("max_new_tokens"), "rate_by_generation": 4}.get(s["task"], 1) <= limit:
         return None
     missing = {"rate": ("p0", "p1", "p2"), "likelihood": ("log_likelihood",)}.get(s["task"])
-    return dict.fromkeys(missing) if missing else {"text": "", "finish_reason": "context", "tokens": 0}
+    return dict.fromkeys(missing) if missing else {"generated": "", "finish_reason": "context", "tokens": 0}
 
 
 def padded(ids, pad):

@@ -9,6 +9,7 @@ to compare with them). Training and inference call the same functions, so that t
 import re
 
 from xinstruct_utils.core import languages
+from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest
 from xinstruct_utils.prompts import replies
 
@@ -46,6 +47,13 @@ def response_request(instruction, lang, source="seed", templates="plain"):
     return f"{instruction} Answer in {name}. {tag}\n\n"
 
 
+def response_rows(seed_pairs: list[dict], web_pairs: list[dict], lang: str, templates: str = "plain") -> list[dict]:
+    """Training rows {"prompt", "completion"} of a follower: seed pairs, then web pairs, each with its source's tag."""
+    sources = (("seed", seed_pairs), ("web", web_pairs))
+    return [{"prompt": response_request(pair["instruction"], lang, source, templates), "completion": pair["output"]}
+            for source, pairs in sources for pair in pairs]
+
+
 def native_request(instruction, source="seed", templates="plain"):
     """Prompt of the follower in the output language: zero-shot, since it was tuned on English ones (paper, Table 5)."""
     if templates == "released":
@@ -60,6 +68,33 @@ def rating_request(instruction, output):
     The authors published no template for it, so both sets use this one.
     """
     return f"{instruction}\n\n{output}\n\nRating:\n"
+
+
+def rendered(row: dict, request: dict, where: str, completed: bool = False) -> dict:
+    """A row of the pipeline as a request: {"id", "prompt"}, and with `completed` the "completion" whose likelihood counts.
+
+    request: {"kind": ...}, and what that kind needs: "instruction" (templates) of a page's `text`; "response" (lang, tag,
+    templates) of an `instruction`; "native" (tag, templates) of a `native_instruction`; "rating" of `instruction` and
+    `output`. Raises InputError that names the file `where` and the row, for an unknown kind or a missing field.
+    """
+    kind = request.get("kind")
+    templates, tag = request.get("templates", "plain"), request.get("tag", "seed")
+    try:
+        if kind == "instruction":
+            prompt = instruction_request(row["text"], templates)
+        elif kind == "response":
+            prompt = response_request(row["instruction"], request["lang"], tag, templates)
+        elif kind == "native":
+            prompt = native_request(row["native_instruction"], tag, templates)
+        elif kind == "rating":
+            prompt = rating_request(row["instruction"], row["output"])
+        else:
+            raise InputError(f"request: expected the kind instruction, response, native or rating, but {kind!r} came")
+        made = {"id": row["id"], "prompt": prompt}
+        return made | {"completion": row["output"]} if completed else made
+    except KeyError as error:
+        raise InputError(f"{where}, row {row.get('id')!r}: a request of the kind {kind!r} needs the field {error}, but the "
+                         f"row has {', '.join(row)}") from None
 
 
 # The paper's Figure 13, as printed (its closing </score2> is missing there).
@@ -89,6 +124,12 @@ def _disarmed(text):
     """The text as it is; one that brings along a tag of the templates, however written, in its plain form without the tag."""
     shown = replies.plain(text)
     return TAG.sub("[", shown) if TAG.search(shown) else text
+
+
+def rating_rows(pseudo: list[dict], true_per_pair: int = 1) -> list[dict]:
+    """Training rows {"prompt", "completion"} of an evaluator; a true output stands there `true_per_pair` times."""
+    return [{"prompt": rating_request(row["instruction"], row["output"]), "completion": str(row["rating"])}
+            for row in pseudo for _ in range(true_per_pair if row["kind"] == "true" else 1)]
 
 
 def _filled(template, **values):
