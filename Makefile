@@ -23,7 +23,7 @@ SHELL := /bin/bash
 export OMP_NUM_THREADS ?= 1
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help install book test test-slow lab smoke run plan annotate publish publish-dataset publish-model bench lint clean atlas-base
+.PHONY: help install book test test-slow lab smoke run plan annotate publish publish-dataset publish-model bench lint clean atlas-base install-locked
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -100,3 +100,17 @@ clean: install  ## remove one run: RUN= (no run is ever removed without its name
 
 atlas-base: install  ## retrain the Atlas base model (about 25 minutes)
 	$(PYTHON) -m xinstruct_utils atlas-base
+
+# As `make install`, but nothing enters that is not in the lock with its hash; what is not there as a wheel is built with the
+# lock's own setuptools. The libraries of CUDA come only with a torch that needs them. Later targets leave it as it is.
+PIP_LOCKED = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation
+install-locked:  ## fill VENV= from requirements.lock, with hashes checked
+	test -x $(VENV)/bin/python || $$(command -v python3.11 || command -v python3) -m venv $(VENV)
+	awk '/^[a-z]/ {kept = /^(setuptools|wheel)==/} kept' requirements.lock > $(VENV)/builders.lock
+	$(PIP_LOCKED) --require-hashes -r $(VENV)/builders.lock
+	$(PIP_LOCKED) --require-hashes -r requirements.lock
+	case $$($(VENV)/bin/python -c 'import importlib.metadata as m; print(m.version("torch"))') in *+cpu) ;; \
+		*) $(PIP_LOCKED) --require-hashes -r requirements-cuda.lock ;; esac
+	$(PIP_LOCKED) -e .
+	$(VENV)/bin/python -m pip --disable-pip-version-check check
+	touch $(STAMP)
