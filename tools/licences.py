@@ -1,7 +1,8 @@
-"""The licences of the packages that are installed here, as their own metadata tell: `python tools/licences.py [--all]`.
+"""The licences of what is installed here, by its own metadata: `python tools/licences.py [--all]`.
 
-Prints a Markdown table of how many packages have which licence, and names those whose licence asks something of who passes
-them on (copyleft) and those that tell none. --all: a line for each package too. Nothing is looked up elsewhere.
+Prints a Markdown table of how many packages have which licence, and names those whose licence asks
+something of who passes them on (copyleft) and those that tell none. --all: a line for each package
+too. Nothing is looked up elsewhere.
 """
 
 import argparse
@@ -33,7 +34,7 @@ COPYLEFT = ("AGPL", "LGPL", "GPL", "MPL-2.0", "EPL")
 
 
 def stated(package: Distribution) -> str:
-    """What a package says of its licence: the SPDX expression, else its classifiers, else its licence field's first lines."""
+    """What a package says of its licence: SPDX, else classifiers, else the field."""
     told = package.metadata
     classifiers = [
         c.split(" :: ")[-1] for c in told.get_all("Classifier") or [] if c.startswith("License ::")
@@ -63,13 +64,13 @@ def kinds(words: str) -> list[str]:
 
 
 def licence(package: Distribution) -> str:
-    """A package's licence in short: names as "MIT" joined by " / " where it states several, or "not stated"."""
+    """A package's licence in short: "MIT", several joined by " / ", or "not stated"."""
     named = kinds(stated(package)) or kinds(text_of(package))[:1]
     return " / ".join(named) or "not stated"
 
 
 def by_licence() -> dict[str, list[str]]:
-    """{licence: sorted names of the installed packages}, the most frequent licence first; the project itself is left out."""
+    """{licence: sorted installed packages}, the most frequent first, without this project."""
     groups = defaultdict(set)
     for package in distributions():
         if package.metadata["Name"] != "xinstruct-utils":

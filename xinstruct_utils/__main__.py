@@ -9,6 +9,7 @@ import sys
 
 from xinstruct_utils.core.errors import InputError, disk_full
 from xinstruct_utils.core.paths import root
+from xinstruct_utils.core.secrets import mask
 
 # name: (module, what it does). A module has for each command `arguments(parser)` and `command(args)`; where it has several,
 # their names begin with the command's, as `publish_model_arguments`.
@@ -66,4 +67,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    mask(sys.stdout)
+    mask(sys.stderr)
     sys.exit(main())
