@@ -28,6 +28,8 @@ class Step:
             raise InputError(f"Step says {self.dir}, but this step is {os.environ['XINSTRUCT_STEP']}; give Step the "
                              "notebook's own name, run, lang (and iteration)")
         self.dir.mkdir(parents=True, exist_ok=True)
+        import pandas as pd
+        pd.set_option("display.html.use_mathjax", False)     # a dollar sign in somebody's text is no formula
         self.inputs, self.counts, self.begun, self.measured = {}, [], time.time(), {}
 
     def path(self, *parts):
