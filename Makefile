@@ -22,7 +22,7 @@ SHELL := /bin/bash
 export OMP_NUM_THREADS ?= 1
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help install book test test-slow lab smoke run plan annotate publish publish-dataset publish-model bench lint clean atlas-base
+.PHONY: help install book test test-slow lab smoke run plan annotate publish publish-dataset publish-model bench lint clean atlas-base install-locked
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -96,3 +96,17 @@ clean: install  ## remove one run: RUN= (no run is ever removed without its name
 
 atlas-base: install  ## retrain the Atlas base model (about 25 minutes)
 	$(PYTHON) -m xinstruct_utils atlas-base
+
+# As `make install`, but nothing enters that is not in the lock with its hash; what is not there as a wheel is built with the
+# lock's own setuptools. Without a GPU, torch is the build for CPUs where pip finds that one (PIP_FIND_LINKS), else the registry's.
+PIP_LOCKED = $(VENV)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --no-build-isolation
+install-locked:  ## fill VENV= from requirements.lock, with hashes checked
+	test -x $(VENV)/bin/python || $$(command -v python3.11 || command -v python3) -m venv $(VENV)
+	awk '/^[a-z]/ {kept = /^(setuptools|wheel)==/} kept' requirements.lock > $(VENV)/builders.lock
+	$(PIP_LOCKED) --require-hashes -r $(VENV)/builders.lock
+	$(PIP_LOCKED) --require-hashes -r requirements.lock
+	$(if $(shell command -v nvidia-smi),,$(PIP_LOCKED) --require-hashes -r requirements-torch-cpu.lock ||) \
+		$(PIP_LOCKED) --require-hashes -r requirements-torch.lock
+	$(PIP_LOCKED) -e .
+	$(VENV)/bin/python -m pip --disable-pip-version-check check
+	touch $(STAMP)

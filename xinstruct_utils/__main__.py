@@ -5,10 +5,12 @@ Exit code 0: done; 1: a notebook or a job failed; 2: bad input, told in one line
 
 import argparse
 import importlib
+import re
 import sys
 
 from xinstruct_utils.core.errors import InputError, disk_full
 from xinstruct_utils.core.paths import root
+from xinstruct_utils.core.secrets import mask
 
 # name: (module, what it does). A module has for each command `arguments(parser)` and `command(args)`; where it has several,
 # their names begin with the command's, as `publish_model_arguments`.
@@ -39,6 +41,11 @@ def overview() -> str:
     return "\n".join([__doc__.strip(), "", "commands (each has --help):", *lines])
 
 
+def without_controls(text: str) -> str:
+    """An error as a terminal may show it: what would move the cursor, colour or turn the text round is spelled out."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", lambda m: ascii(m[0])[1:-1], text)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     words = sys.argv[1:] if argv is None else argv
@@ -60,10 +67,12 @@ def main(argv: list[str] | None = None) -> int:
         told = disk_full(error, root()) or error
         if isinstance(told, OSError):
             raise
-        print(f"error: {told}", file=sys.stderr)
+        print(f"error: {without_controls(str(told))}", file=sys.stderr)
         return 2 if isinstance(told, InputError) else 1
     return 0
 
 
 if __name__ == "__main__":
+    mask(sys.stdout)
+    mask(sys.stderr)
     sys.exit(main())

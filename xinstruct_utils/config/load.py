@@ -11,6 +11,7 @@ from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.core.secrets import holds_secret
 
 
 def checked(values, origin):
@@ -27,6 +28,10 @@ def checked(values, origin):
         raise InputError(f"{origin}: {'; '.join(lines)}; the keys are those of xinstruct_utils.config.profile.Profile") from None
     for code in [*profile.languages, profile.featured]:
         languages.get(code)
+    if shown := [key for key, value in profile if holds_secret(str(value))]:
+        raise InputError(f"{origin}: {', '.join(shown)} holds what looks like a key or a password, and settings are written into "
+                         "the run; keep it in an environment variable: a server that server_command starts has it too, "
+                         "XINSTRUCT_SERVER_KEY is sent to it, and $NAME in an address is filled in, as http://me:$NAME@host/v1")
     if profile.source == "files" and not (profile.seed_path and (profile.corpus_path or profile.corpus_source != "files")):
         raise InputError(f"{origin}: source is 'files', so seed_path and corpus_path are needed, for instance "
                          'SET="seed_path=my/seed.jsonl corpus_path=my/corpus.jsonl"')

@@ -2,9 +2,17 @@
 
 from errno import EDQUOT, ENOSPC
 
+from xinstruct_utils.core.secrets import redact
+
 
 class InputError(Exception):
-    """Bad input: says what was expected, what came, where (file and line), and what to do."""
+    """Bad input: says what was expected, what came, where (file and line), and what to do.
+
+    Its text goes to screens, logs and notebooks, so keys are taken out of it.
+    """
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(redact(word) if isinstance(word, str) else word for word in words))
 
 
 def disk_full(error, where):

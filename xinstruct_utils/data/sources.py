@@ -16,6 +16,7 @@ from xinstruct_utils.atlas import pages
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest, read_json, read_jsonl, write_json, write_jsonl
+from xinstruct_utils.core.secrets import redact
 from xinstruct_utils.data import readers
 
 
@@ -155,7 +156,7 @@ def _told(label, act):
     except Exception as error:      # hub, file system and HTTP libraries each have their own classes
         if isinstance(error, InputError):
             raise
-        said = " ".join(str(error).split())[:300]
+        said = redact(" ".join(str(error).split()))[:300]
         gated = "gated" in said.lower() or type(error).__name__ == "GatedRepoError" or "401" in said or "403" in said
         advice = ("ask for access on the data set's page of the hub, then make a read token there and set HF_TOKEN (or run: hf "
                   "auth login)" if gated else "check the network, HF_HUB_OFFLINE, HF_TOKEN and corpus_revision; what is done "

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest
+from xinstruct_utils.core.secrets import redact
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, request TEXT, text TEXT, finish_reason TEXT);
@@ -126,12 +127,12 @@ class Client:
     def _api(self, retries=0):
         from openai import AsyncOpenAI
         key = os.environ.get(self.key_name) or "none"
-        return AsyncOpenAI(api_key=key, base_url=self.base_url, max_retries=retries, timeout=self.timeout)
+        url = self.base_url and os.path.expandvars(self.base_url)
+        return AsyncOpenAI(api_key=key, base_url=url, max_retries=retries, timeout=self.timeout)
 
     def _plain(self, error):
         """An error as a line without the API key, which a server might send back."""
-        key, told = os.environ.get(self.key_name), f"{type(error).__name__}: {error}"
-        return (told.replace(key, "***") if key else told)[:300]
+        return redact(f"{type(error).__name__}: {error}")[:300]
 
     def _keep(self, store, key, body, reply, call, share=1.0):
         """Note what a reply cost, then keep it. Raises _Unusable for one without a text."""
@@ -238,7 +239,7 @@ class Client:
                         self.failures["batch line"] += 1
                         errors[key] = self._plain(error), answer.get("status_code") in HOPELESS
             if job and job.errors and job.errors.data:
-                self.failures[f"job {job.status}: {job.errors.data[0].message}"] += 1
+                self.failures[redact(f"job {job.status}: {job.errors.data[0].message}")] += 1
             store.execute("UPDATE jobs SET open = 0 WHERE name = ?", (name,))
 
 

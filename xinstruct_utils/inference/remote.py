@@ -13,6 +13,7 @@ from pathlib import Path
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.process import finish_job
+from xinstruct_utils.core.secrets import redact
 from xinstruct_utils.core.shards import Shards
 from xinstruct_utils.inference.completions import Asked, Unreadable
 from xinstruct_utils.inference.inputs import count_of, requests_of, rows_of
@@ -35,7 +36,7 @@ class Server:
         self.up, self.doubt, self.calls, self.answered = asyncio.Event(), asyncio.Event(), set(), 0
         # The judge's key (OPENAI_API_KEY) stays with the judge.
         self.key = os.environ.get("XINSTRUCT_SERVER_KEY") or "none"
-        self.api = AsyncOpenAI(api_key=self.key, base_url=self.url, max_retries=0, timeout=900)
+        self.api = AsyncOpenAI(api_key=self.key, base_url=os.path.expandvars(self.url), max_retries=0, timeout=900)
 
     async def ask(self, body):
         """A completion, as a dict."""
@@ -81,9 +82,8 @@ class Server:
         raise InputError(f"{self.url} refuses a request to {self.name}: {told}")
 
     def told(self, error):
-        """An error in a line, without the server's key."""
-        told = f"{type(error).__name__}: {str(error) or 'no answer in time'}"
-        return (told if self.key == "none" else told.replace(self.key, "***"))[:400]
+        """An error in a line, without keys."""
+        return redact(f"{type(error).__name__}: {str(error) or 'no answer in time'}")[:400]
 
     def lose(self, why):
         """The server is away: its calls end, and their rows go to others."""

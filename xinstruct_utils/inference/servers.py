@@ -13,11 +13,13 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from xinstruct_utils.core.paths import root
 from xinstruct_utils.core.process import die_with_parent
+from xinstruct_utils.core.secrets import redact
 
 running = {"model": None, "guards": [], "locks": [], "log": None}
 
@@ -76,15 +78,25 @@ def stop():
     running.update(model=None, guards=[], locks=[])
 
 
+def _log(lines):
+    """Pass a server's output on; some tell the key that they were started with."""
+    for line in lines:
+        sys.stdout.write(redact(line))
+        sys.stdout.flush()
+
+
 def guard(parent, line):
     """Run a server in a process group of its own, and end the group with the server, at SIGTERM, or with the parent."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     die_with_parent(int(parent), signal.SIGTERM)
     try:
-        child = subprocess.Popen(line, start_new_session=True)
+        child = subprocess.Popen(line, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                 encoding="utf-8", errors="replace")
     except OSError as error:
         print(f"server_command: {error}", file=sys.stderr)
         return 127
+    log = threading.Thread(target=_log, args=(child.stdout,), daemon=True)
+    log.start()
     try:
         return child.wait()
     finally:
@@ -94,6 +106,7 @@ def guard(parent, line):
                 os.killpg(child.pid, how)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(patience)
+        log.join(5)
 
 
 if __name__ == "__main__":

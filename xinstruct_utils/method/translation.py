@@ -14,6 +14,7 @@ from pathlib import Path
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest
+from xinstruct_utils.core.secrets import redact
 from xinstruct_utils.inference.chat import LONGEST_WAIT, Client, retry_after
 from xinstruct_utils.models.batching import batches
 from xinstruct_utils.prompts.requests import translation_request
@@ -234,14 +235,14 @@ class Google:
                 reply = httpx.post(self.url, json=body, headers={"X-Goog-Api-Key": self.secret}, timeout=self.timeout)
                 if reply.status_code == 200:
                     return self._texts(reply.json(), len(texts))
-                told, wait = f"status {reply.status_code}: {reply.text[:200]}", retry_after(reply.headers) or wait
+                told, wait = f"status {reply.status_code}: {redact(reply.text)[:200]}", retry_after(reply.headers) or wait
                 again = reply.status_code in (408, 429) or reply.status_code >= 500 or "ateLimitExceeded" in reply.text
                 if not again or wait > LONGEST_WAIT:
                     break
             except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
                 told = f"{type(error).__name__}: {error}"
             time.sleep(wait if k + 1 < self.tries else 0)
-        raise InputError(f"{self.url} gave no translation ({told.replace(self.secret, '***')}); what is translated so far is "
+        raise InputError(f"{self.url} gave no translation ({told}); what is translated so far is "
                          "kept: run again to go on")
 
     def _texts(self, reply, n):

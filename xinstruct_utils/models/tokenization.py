@@ -5,15 +5,20 @@ from xinstruct_utils.atlas import BASE_MODEL
 from xinstruct_utils.core import languages
 
 
+def plain_ids(tokenizer, text):
+    """Token ids of a text that somebody wrote: "</s>" in it is four characters, not the end of the sequence."""
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
 def continued(tokenizer, text):
     """Token ids of a text that goes on after a line break.
 
     SentencePiece tokenizers (LLaMA-2) put a blank before the first word of all they are given: "0" would be two tokens.
     """
-    before, both = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in ("\n", "\n" + text))
+    before, both = (plain_ids(tokenizer, t) for t in ("\n", "\n" + text))
     if both[:len(before)] == before:
         return both[len(before):]
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return plain_ids(tokenizer, text)
 
 
 def token_ids(tokenizer, prompt, completion=None):
@@ -23,7 +28,7 @@ def token_ids(tokenizer, prompt, completion=None):
     Returns (ids, number of prompt tokens).
     """
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    ids = bos + tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    ids = bos + plain_ids(tokenizer, prompt)
     if completion is None:
         return ids, len(ids)
     return ids + continued(tokenizer, completion) + [tokenizer.eos_token_id], len(ids)
@@ -56,7 +61,10 @@ def load_tokenizer(path):
 
 def token_counts(tokenizer, texts):
     """How many tokens each text is, without BOS and EOS."""
-    return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]] if texts else []
+    if not texts:
+        return []
+    ids = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+    return list(map(len, ids))
 
 
 def fertility(texts, counts, lang):

@@ -19,6 +19,7 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest, read_json, write_json
 from xinstruct_utils.core.paths import REPO, root, step_dir
+from xinstruct_utils.core.secrets import hide_known
 from xinstruct_utils.reporting import plots, status
 from xinstruct_utils.reporting.status import step_costs, table
 from xinstruct_utils.workflow import notebooks
@@ -216,8 +217,9 @@ def publish(run):
         for path in [page.folder / "manifest.json", *(p for t in TABLES for p in page.folder.glob(t))]:
             (to / path.name).write_text(impersonal(path.read_text(encoding="utf-8")), encoding="utf-8")
         for path in to.iterdir():
-            if key := SECRET.search(path.read_text(encoding="utf-8")):
-                raise InputError(f"{page.folder / path.name} shows what looks like a key, {key[0][:12]!r}...; nothing was "
+            text = path.read_text(encoding="utf-8")
+            if SECRET.search(text) or hide_known(text) != text:
+                raise InputError(f"{page.folder / path.name} shows what looks like a key; nothing was "
                                  "published. Keys belong into the environment: take it out of the settings, run the step again")
     claim(run, profile, draft)
     if (size := sum(p.stat().st_size for p in draft.rglob("*.*"))) > LIMIT:

@@ -4,6 +4,7 @@ import html
 import random
 import unicodedata
 
+from xinstruct_utils.annotation.store import UNSEEN
 from xinstruct_utils.core import languages
 
 
@@ -31,7 +32,8 @@ def show_rows(rows, n, seed, columns, lang):
         native = sum(k in ("R", "AL") for k in kinds) > kinds.count("L")    # a quoted word or a URL turns nothing round
         attributes = f' dir="rtl" lang="{lang}"' if native else ' dir="auto"'
         align = "right" if native else "left"
-        body = html.escape(text).replace("\n", "<br>")
+        body = UNSEEN.sub(lambda m: f"<small>U+{ord(m[0]):04X}</small>", html.escape(text.replace("\r\n", "\n")))
+        body = body.replace("\n", "<br>")
         return f'<td{attributes} style="text-align:{align};white-space:normal;overflow-wrap:anywhere">{body}</td>'
 
     head = "".join(f'<th style="text-align:left">{html.escape(c)}</th>' for c in columns)

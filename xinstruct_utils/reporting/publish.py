@@ -66,11 +66,17 @@ def _parquet(rows):
     return stream.getvalue()
 
 
+def _plain(text):
+    """A text of others as Markdown that shows it as it is: no link, no code, no emphasis, no formula."""
+    shown = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"[\[\]`*_|$~\\]", lambda m: f"&#{ord(m[0])};", shown)
+
+
 def _table(rows):
     """Rows (dicts of the same keys) as a Markdown table; everything in it is escaped."""
     def cell(value):
         shown = f"{value:,.3g}" if isinstance(value, float) else "" if value is None else str(value)
-        return html.escape(shown, quote=False).replace("|", "&#124;").replace("\n", " ")
+        return _plain(shown)
 
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
     return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
@@ -81,7 +87,8 @@ def _card(name, front, **words):
     import yaml
 
     tables = {k: v for k, v in words.items() if str(v).startswith("| ")}       # escaped cell by cell
-    plain = {k: html.escape(str(v), quote=False) for k, v in words.items() if k not in tables}
+    whole = {k: html.escape(str(v), quote=False) for k, v in words.items() if k in ("asked", "settings", "toy")}
+    plain = {k: _plain(str(v)) for k, v in words.items() if k not in tables} | whole
     text = string.Template((CARDS / f"{name}.md").read_text(encoding="utf-8")).substitute(plain | tables)
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n{text}"
 
@@ -119,7 +126,7 @@ def _named(value):
 def _settings(profile):
     """The settings as YAML, but those that are PRIVATE."""
     values = {k: _named(v) if isinstance(v, str) else v for k, v in profile.model_dump().items() if not PRIVATE.fullmatch(k)}
-    return "\n".join(f"{k}: {v}" for k, v in values.items() if v not in (None, [], ""))
+    return "\n".join(f"{k}: {' '.join(str(v).split())}" for k, v in values.items() if v not in (None, [], ""))
 
 
 def dataset_card(run, profile, made):

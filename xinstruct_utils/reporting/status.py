@@ -8,7 +8,8 @@ def table(rows):
     """HTML of a table with every cell escaped; rows: dicts with the same keys."""
     import pandas
 
-    rows = [{k: "" if v is None else v for k, v in row.items()} for row in rows]
+    # An empty line would end the table's HTML, and what follows would be Markdown.
+    rows = [{k: "" if v is None else " ".join(v.split()) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
     with pandas.option_context("display.max_colwidth", None):      # else a long cell is cut off
         return pandas.DataFrame(rows).to_html(index=False, border=0, na_rep="", float_format="{:,.3g}".format)
 

@@ -23,6 +23,7 @@ from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json, write_json
 from xinstruct_utils.core.paths import REPO, root, run_dir, step_dir
 from xinstruct_utils.core.process import peak_rss
+from xinstruct_utils.core.secrets import hide_known
 from xinstruct_utils.prompts.requests import templates_digest
 from xinstruct_utils.workflow.manifest import write_manifest
 from xinstruct_utils.workflow.notebooks import notebooks_dir
@@ -120,9 +121,18 @@ def execute(name, home, parameters):
                 raise InputError(error.evalue) from None
             raise RuntimeError(f"the notebook with the failure is {out}\n{name} failed in cell {error.cell_index}: "
                                f"{error.ename}: {error.evalue}") from None
+        finally:
+            _without_keys(out)
     if not (home / "finish.json").exists():
         raise RuntimeError(f"{name} ended without step.finish(...), which belongs into its last cell")
     return made
+
+
+def _without_keys(path):
+    """Take keys of the environment out of an executed notebook: a library's error may tell what a server sent back."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if (shown := hide_known(text)) != text:
+        write_bytes(path, [shown.encode()])
 
 
 def _cost(home, notebook, begun):

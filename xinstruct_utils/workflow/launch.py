@@ -23,6 +23,7 @@ from xinstruct_utils.core.errors import InputError, disk_full
 from xinstruct_utils.core.files import digest, known_hash, read_json, write_bytes, write_json
 from xinstruct_utils.core.paths import REPO, hashes_dir, root
 from xinstruct_utils.core.process import die_with_parent, rank
+from xinstruct_utils.core.secrets import mask
 from xinstruct_utils.workflow.notebooks import modules_digest
 
 # Large tensors are freed and allocated at every step; without these, glibc gives the pages back to the kernel each
@@ -277,6 +278,8 @@ def _note_error(path: Path, error: Exception) -> None:
 def main(paths: list[str]) -> None:
     """In the subprocess: run each settings file's module."""
     die_with_parent()                            # with several processes, the parent is a launcher that may be killed
+    mask(sys.stdout)                             # both go into a log
+    mask(sys.stderr)
     for path in map(Path, paths):
         settings = read_json(path)
         print(f"{settings['module']} -> {settings['out']}", flush=True)

@@ -43,6 +43,9 @@ class Step:
         self.counts: list[dict] = []
         self.measured: dict[str, Any] = {}
         self.begun = time.time()
+        import pandas as pd
+
+        pd.set_option("display.html.use_mathjax", False)   # a dollar sign in a text is no formula
 
     def path(self, *parts: str) -> Path:
         """A path in the step's folder."""
