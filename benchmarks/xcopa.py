@@ -1,8 +1,10 @@
-"""XCOPA's six languages from local files, read in three ways: `python benchmarks/xcopa.py [FOLDER] [MODEL]`.
+"""XCOPA's six languages from local files, read in three ways.
 
-FOLDER holds xcopa/data/<language>/test.<language>.jsonl, as cambridgeltl/xcopa has it; MODEL is "atlas" (the packaged base
-model), a folder or a hub id. Writes xinstruct_utils/task_files/results.json, which 10_task_evaluation shows. Six minutes on
-one core with the packaged model.
+`python benchmarks/xcopa.py [FOLDER] [MODEL]`: FOLDER holds
+xcopa/data/<language>/test.<language>.jsonl,
+as cambridgeltl/xcopa has it; MODEL is "atlas" (the packaged base model), a folder or a hub id.
+Writes xinstruct_utils/evaluation/task_files/results.json, which 10_task_evaluation shows. Six
+minutes on one core with the packaged model.
 """
 
 import datetime
@@ -16,32 +18,44 @@ from xinstruct_utils.evaluation import tasks
 from xinstruct_utils.workflow import launch
 
 
-def table(found):
-    """{language: its three readings} of `tasks.results`: per cent right, its standard error, and how many answers the cut of
-    the premise's last character changes."""
+def table(results: dict[str, dict]) -> dict[str, dict]:
+    """{language: its three readings} of `tasks.results`.
+
+    Per cent right, its standard error, and how many answers the cut of the premise's last
+    character changes.
+    """
     rows = {}
-    for result in found.values():
+    for result in results.values():
         row = rows.setdefault(result["lang"], {"n": result["n"]})
         row[tasks.READINGS[result["variant"]]] = round(100 * result["accuracy"], 1)
-        row["standard error"] = round(100 * max(result["stderr"], row.get("standard error", 0) / 100), 1)
+        largest = max(result["stderr"], row.get("standard error", 0) / 100)
+        row["standard error"] = round(100 * largest, 1)
     for lang, row in rows.items():
-        both = (found[f"xcopa_{lang}"]["correct"], found[f"xcopa_{lang}_cut"]["correct"])
-        row["answers changed by the cut"] = sum(a != b for a, b in zip(*both, strict=True))
+        whole = results[f"xcopa_{lang}"]["correct"]
+        cut = results[f"xcopa_{lang}_cut"]["correct"]
+        row["answers changed by the cut"] = sum(a != b for a, b in zip(whole, cut, strict=True))
     return rows
 
 
-def main(folder="../shared/data", model="atlas"):
-    names = [n for lang in tasks.FAMILIES["xcopa"].languages.split() for n in tasks.covered(["xcopa"], lang)]
+def main(folder: str = "../shared/data", model: str = "atlas") -> None:
+    """Ask the model, print the table and write it."""
+    names = []
+    for lang in tasks.FAMILIES["xcopa"].languages.split():
+        names += tasks.covered(["xcopa"], lang)
+    job = tasks.job(model, dict.fromkeys(names, folder), threads=1, bf16=False)
     with tempfile.TemporaryDirectory() as out:
-        launch.run("evaluation.tasks", tasks.job(model, dict.fromkeys(names, folder), threads=1, bf16=False), Path(out) / "xcopa")
-        rows = table(tasks.results(Path(out) / "xcopa"))
-    told = {"model": "the Atlas's base model" if model == "atlas" else model, "languages": rows,
-            "measured": datetime.date.today().isoformat(), "command": "python benchmarks/xcopa.py"}
-    write_json(tasks.FILES / "results.json", told)
-    print(json.dumps(told, indent=1))
+        home = Path(out) / "xcopa"
+        launch.run("evaluation.tasks", job, home)
+        rows = table(tasks.results(home))
+    report = {"model": "the Atlas's base model" if model == "atlas" else model, "languages": rows,
+              "measured": datetime.date.today().isoformat(),
+              "command": "python benchmarks/xcopa.py"}
+    write_json(tasks.FILES / "results.json", report)
+    print(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":
     if not (Path(sys.argv[1] if sys.argv[1:] else "../shared/data") / "xcopa").is_dir():
-        sys.exit("no XCOPA files: give the folder that holds xcopa/data/<language>/test.<language>.jsonl")
+        sys.exit("no XCOPA files: give the folder that holds "
+                 "xcopa/data/<language>/test.<language>.jsonl")
     main(*sys.argv[1:])

@@ -314,10 +314,10 @@ def test_a_choice_means_the_model_that_stood_there_and_labels_of_other_items_do_
     items = preferences()
     for k, (choice, order) in enumerate([("A", MODELS), ("A", MODELS[::-1]), ("B", MODELS[::-1]), ("neither", MODELS)]):
         store.add({"item": items[k]["id"], "annotator": "anna", "answers": {"choice": choice}, "shown": order})
-    told = label_store.said(store.current(), items)
+    told = label_store.label_rows(store.current(), items)
     assert [r["verdict"] for r in told] == ["win", "lose", "win", "tie"]
     assert {r["pair"] for r in told} == {"zebra-13b vs okapi-7b"}
-    assert label_store.said(store.current(), items[2:]) == told[2:]
+    assert label_store.label_rows(store.current(), items[2:]) == told[2:]
 
 
 # --- Label Studio
@@ -340,8 +340,8 @@ def test_labels_go_to_label_studio_and_back_unchanged_in_meaning(tmp_path, form)
             fill(made, **{key: list(q["choices"])[(j + k) % len(q["choices"])] for key, q in made.words["questions"].items()})
     tasks = studio(here, tmp_path, form)
     assert label_studio.read(form, there, tmp_path / "tasks.json") == 24
-    assert {tuple(sorted(r.items())) for r in label_store.said(here.current(), items)} == {
-        tuple(sorted(r.items())) for r in label_store.said(there.current(), items)}
+    assert {tuple(sorted(r.items())) for r in label_store.label_rows(here.current(), items)} == {
+        tuple(sorted(r.items())) for r in label_store.label_rows(there.current(), items)}
     assert not any(m in json.dumps(tasks) for m in MODELS)
     # Label Studio wants every variable of the configuration in every task, and every result's name in the configuration.
     tree = ET.parse(tmp_path / "tasks.xml").getroot()

@@ -36,7 +36,7 @@ def source(name):
         v4.new_markdown_cell(f"## Rows\n\nSee {{numref}}`fig-{name[3:]}`; it costs $5 or $6."),
         v4.new_code_cell("plots.census(dropped)", metadata={"tags": ["hide-input"], "mystnb": {"figure": figure}}),
         v4.new_markdown_cell("The next chapter is {doc}`04_refinement`."),
-        v4.new_code_cell("data.show(rows)"), v4.new_code_cell("launch.run(settings)")],
+        v4.new_code_cell("show_rows(rows)"), v4.new_code_cell("launch.run(settings)")],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
                   "language_info": {"name": "python"}})
 

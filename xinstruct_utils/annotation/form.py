@@ -1,153 +1,237 @@
-"""The two annotation forms (paper 4.4 and 5.3, Figures 11 and 12), served to annotators, and Label Studio's JSON.
+"""The two annotation forms (paper 4.4 and 5.3, Figures 11 and 12) as widgets; `serve` shows them.
 
-    python -m xinstruct_utils annotate serve  quality    --run R --lang L [--host H --port P]    (make annotate)
-    python -m xinstruct_utils annotate export preference --run R --lang L --file tasks.json
-    python -m xinstruct_utils annotate import preference --run R --lang L --file tasks.json
-
-Text is hostile and is only shown escaped. What a choice means stays in the kernel: no model's name reaches the page.
+Text is hostile and is only shown escaped. What a choice means stays in the kernel: no model's name
+reaches the page.
 """
 
-import html
 import os
+import re
 import sqlite3
 import time
-import unicodedata
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from xinstruct_utils.annotation import store
 from xinstruct_utils.annotation import store as label_store
+from xinstruct_utils.annotation.store import Item, Store
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.markup import UNSEEN, escaped, is_right_to_left, letters_by_direction
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
+    from ipywidgets import Widget
 
 
-def shown(title, text, lang):
-    """HTML of a heading and a text: all escaped, what turns text round or hides it spelled out, in its own direction."""
+def _spelled(mark: re.Match) -> str:
+    """A character that hides or turns round, as its code point."""
+    return f'<span class="xi-mark">U+{ord(mark[0]):04X}</span>'
+
+
+def shown(title: str, text: str, lang: str) -> str:
+    """HTML of a heading and a text, in the text's own direction.
+
+    All is escaped, and what turns text round or hides it is spelled out.
+    """
     text = text.encode("utf-8", "replace").decode().replace("\r\n", "\n")
-    kinds = [unicodedata.bidirectional(c) for c in text]
-    native = lang in languages.LANGUAGES and languages.get(lang).direction == "rtl"
-    right = sum(k in ("R", "AL") for k in kinds)
-    rtl = right and kinds.count("L") <= (3 if native else 1) * right     # Latin names or a bit of code turn no Urdu round
-    body = store.UNSEEN.sub(lambda m: f'<span class="xi-mark">U+{ord(m[0]):04X}</span>', html.escape(text))
-    return f'<h4>{html.escape(title)}</h4><div class="xi-text" lang="{lang}" dir="{"rtl" if rtl else "ltr"}">{body}</div>'
+    right, left = letters_by_direction(text)
+    # Latin names or a bit of code turn no Urdu round.
+    allowed = (3 if is_right_to_left(lang) else 1) * right
+    direction = "rtl" if right and left <= allowed else "ltr"
+    body = UNSEEN.sub(_spelled, escaped(text))
+    return (f"<h4>{escaped(title)}</h4>"
+            f'<div class="xi-text" lang="{lang}" dir="{direction}">{body}</div>')
 
 
-def texts(item, models):
-    """HTML of an item as its form shows it; `models` are those behind A and B, whose names stay out of it."""
-    name = languages.get(item["lang"]).name
+def texts(item: Item, models: list[str]) -> str:
+    """HTML of an item as its form shows it.
+
+    models: those behind A and B, whose names stay out of it; none in the quality review.
+    """
     parts = [shown("English instruction", item["instruction"], "en")]
-    if models:
-        parts += [shown(f"{name} instruction", item["translation"], item["lang"])] if item["translation"] else [
-            f"<p>(There is no {name} translation of this instruction.)</p>"]
-        parts += [shown(f"Answer {k}", item["answers"][m], item["lang"]) for k, m in zip("AB", models, strict=True)]
-        parts += [shown(f"Answer {k} (translated)", item["answer_translations"][m], "en")
-                  for k, m in zip("AB", models, strict=True) if m in item.get("answer_translations", {})]
-    else:
-        parts += [shown(f"{name} text", item["text"], item["lang"])]
-        parts += [shown("English text (translated)", item["translation"], "en")] if item["translation"] else []
+    parts += _comparison(item, models) if models else _review(item)
     return "".join(parts)
 
 
+def _review(item: Item) -> list[str]:
+    """A native text, and its translation where there is one."""
+    parts = [shown(f"{languages.get(item['lang']).name} text", item["text"], item["lang"])]
+    if item["translation"]:
+        parts.append(shown("English text (translated)", item["translation"], "en"))
+    return parts
+
+
+def _comparison(item: Item, models: list[str]) -> list[str]:
+    """The instruction in the language, two answers, and their translations where there are any."""
+    name, lang = languages.get(item["lang"]).name, item["lang"]
+    if item["translation"]:
+        parts = [shown(f"{name} instruction", item["translation"], lang)]
+    else:
+        parts = [f"<p>(There is no {name} translation of this instruction.)</p>"]
+    translated = item.get("answer_translations", {})
+    lettered = list(zip("AB", models, strict=True))
+    parts += [shown(f"Answer {k}", item["answers"][m], lang) for k, m in lettered]
+    parts += [shown(f"Answer {k} (translated)", translated[m], "en")
+              for k, m in lettered if m in translated]
+    return parts
+
+
 class Form:
-    """A form as widgets: a name, then one item after the other. A label is on the disk before the next item shows."""
+    """A form as widgets: a name, then one item after the other.
 
-    def __init__(self, name, store, items, seed, wanted):
-        import ipywidgets as w
+    A label is on the disk before the next item shows.
+    """
 
-        self.words, self.store, self.items, self.seed, self.wanted = label_store.form(name), store, items, seed, wanted
-        self.annotator, self.queue, self.at, self.begun = None, [], 0, 0.0
-        self.head, self.body, self.note = w.HTML(), w.HTML(), w.HTML()
-        self.who = w.Text(placeholder="your name")
-        self.choices = {key: w.RadioButtons(options=[(text, value) for value, text in q["choices"].items()], value=None)
-                        for key, q in self.words["questions"].items()}
-        self.feedback = w.Textarea(rows=2)
-        self.start, self.back, self.save = (w.Button(description=text) for text in ("Start", "Back", "Save and go on"))
-        self.save.button_style = self.start.button_style = "primary"
-        for button, act in ((self.start, self.open), (self.back, self.go_back), (self.save, self.go_on)):
-            button.on_click(act)
-        asked = [part for key, q in self.words["questions"].items()
-                 for part in (w.HTML(f'<h4>{html.escape(q["words"])}</h4>'), self.choices[key])]
-        self.login = w.VBox([w.HTML("<h4>Your name (the same one every time)</h4>"), self.who, self.start])
-        self.answers = w.VBox([*asked, w.HTML(f'<h4>{html.escape(self.words["feedback"])}</h4>'), self.feedback])
-        self.buttons = w.HBox([self.back, self.save])
-        attention = f'<style>{self.words["css"]}</style><p><b>ATTENTION:</b> {html.escape(self.words["attention"])}</p>'
-        self.widget = w.VBox([w.HTML(attention), self.login, self.head, self.body, self.answers, self.note, self.buttons])
-        self.widget.add_class("xi")
+    def __init__(self, name: str, store: Store, items: list[Item], seed: int, wanted: int) -> None:
+        self.words = label_store.form(name)
+        self.store = store
+        self.items = items
+        self.seed = seed
+        self.wanted = wanted
+        self.annotator: str | None = None
+        self.queue: list[Item] = []
+        self.at = 0
+        self.begun = 0.0
+        self._make_fields()
+        self._lay_out()
         self.show()
 
-    def open(self, _=None):
-        """Begin, or go on where this annotator stopped; items that have enough labels of others are left out."""
+    def _make_fields(self) -> None:
+        """What is typed, chosen and pressed, and the places where something is said."""
+        import ipywidgets as w
+
+        self.head = w.HTML()
+        self.body = w.HTML()
+        self.note = w.HTML()
+        self.who = w.Text(placeholder="your name")
+        self.choices = {}
+        for key, question in self.words["questions"].items():
+            options = [(text, value) for value, text in question["choices"].items()]
+            self.choices[key] = w.RadioButtons(options=options, value=None)
+        self.feedback = w.Textarea(rows=2)
+        self.start = w.Button(description="Start", button_style="primary")
+        self.back = w.Button(description="Back")
+        self.save = w.Button(description="Save and go on", button_style="primary")
+        self.start.on_click(self.open)
+        self.back.on_click(self.go_back)
+        self.save.on_click(self.go_on)
+
+    def _lay_out(self) -> None:
+        """Put the fields on the page, from the top."""
+        import ipywidgets as w
+
+        name_wanted = w.HTML("<h4>Your name (the same one every time)</h4>")
+        self.login = w.VBox([name_wanted, self.who, self.start])
+        questions = []
+        for key, question in self.words["questions"].items():
+            questions += [w.HTML(f"<h4>{escaped(question['words'])}</h4>"), self.choices[key]]
+        feedback_wanted = w.HTML(f"<h4>{escaped(self.words['feedback'])}</h4>")
+        self.answers = w.VBox([*questions, feedback_wanted, self.feedback])
+        self.buttons = w.HBox([self.back, self.save])
+        attention = w.HTML(f"<style>{self.words['css']}</style>"
+                           f"<p><b>ATTENTION:</b> {escaped(self.words['attention'])}</p>")
+        self.widget = w.VBox([attention, self.login, self.head, self.body, self.answers,
+                              self.note, self.buttons])
+        self.widget.add_class("xi")
+
+    def open(self, _=None) -> None:
+        """Begin, or go on where this annotator stopped.
+
+        Items that have enough labels of others are left out.
+        """
         try:
             self.annotator = label_store.person(self.who.value)
         except InputError as error:
             return self.tell(str(error))
-        current, others = self.store.current(), {}
-        for label in (r for r in current if r["annotator"] != self.annotator):
-            others[label["item"]] = others.get(label["item"], 0) + 1
-        mine = {r["item"] for r in current if r["annotator"] == self.annotator}
+        mine, others = set(), {}
+        for label in self.store.current():
+            if label["annotator"] == self.annotator:
+                mine.add(label["item"])
+            else:
+                others[label["item"]] = others.get(label["item"], 0) + 1
         self.queue = [item for item in label_store.order(self.items, self.annotator, self.seed)
                       if item["id"] in mine or others.get(item["id"], 0) < self.wanted]
-        self.at = next((k for k, item in enumerate(self.queue) if item["id"] not in mine), len(self.queue))
-        self.show()
+        unlabelled = (k for k, item in enumerate(self.queue) if item["id"] not in mine)
+        self.at = next(unlabelled, len(self.queue))
+        return self.show()
 
-    def tell(self, text):
+    def tell(self, text: str) -> None:
         """Say something above the buttons."""
-        self.note.value = f'<div class="xi-note" role="status">{html.escape(text)}</div>'
+        self.note.value = f'<div class="xi-note" role="status">{escaped(text)}</div>'
 
-    def show(self):
+    def _item(self) -> Item | None:
+        """The item at hand; None before the name is given and after the last one."""
+        return self.queue[self.at] if self.annotator and self.at < len(self.queue) else None
+
+    def show(self) -> None:
         """Show the item at hand with the label it has, or the name field, or thanks."""
-        item = self.queue[self.at] if self.annotator and self.at < len(self.queue) else None
-        for widget, seen in ((self.login, not self.annotator), (self.answers, item), (self.save, item),
-                             (self.buttons, self.annotator and self.queue)):
+        item = self._item()
+        for widget, seen in ((self.login, not self.annotator), (self.answers, item),
+                             (self.save, item), (self.buttons, self.annotator and self.queue)):
             widget.layout.display = None if seen else "none"
         self.back.disabled = not self.at
         self.tell("")
-        self.body.value = texts(item, label_store.sides(item, self.annotator, self.seed)) if item else ""
+        models = label_store.sides(item, self.annotator, self.seed) if item else []
+        self.body.value = texts(item, models) if item else ""
         if not self.annotator:
             return
-        mine = {r["item"]: r for r in self.store.current() if r["annotator"] == self.annotator}
-        done = sum(i["id"] in mine for i in self.queue)
-        place = f"Item {self.at + 1} of {len(self.queue)}" if item else f"Thank you: all {len(self.queue)} items have a label"
-        self.head.value = f"<p><b>{place}</b>, {done} stored for {html.escape(self.annotator)}.</p>"
+        labels = [r for r in self.store.current() if r["annotator"] == self.annotator]
+        mine = {r["item"]: r for r in labels}
+        self.head.value = self._progress(item, mine)
         old = mine.get(item["id"]) if item else None
         for key, radio in self.choices.items():
             radio.value = old["answers"][key] if old else None
-        self.feedback.value, self.begun = old["feedback"] if old else "", time.monotonic()
+        self.feedback.value = old["feedback"] if old else ""
+        self.begun = time.monotonic()
 
-    def go_back(self, _=None):
-        """To the item before: its label can be corrected, and the earlier one stays in the history."""
+    def _progress(self, item: Item | None, mine: dict[str, dict]) -> str:
+        """HTML: which item this is, and how many labels of this annotator are stored."""
+        if item:
+            place = f"Item {self.at + 1} of {len(self.queue)}"
+        else:
+            place = f"Thank you: all {len(self.queue)} items have a label"
+        done = sum(other["id"] in mine for other in self.queue)
+        return f"<p><b>{place}</b>, {done} stored for {escaped(self.annotator)}.</p>"
+
+    def go_back(self, _=None) -> None:
+        """To the item before: its label can be corrected, the earlier one stays in the history."""
         self.at = max(0, self.at - 1)
         self.show()
 
-    def go_on(self, _=None):
-        """Store the label, then show the next item; without an answer, or on a full disk, stay and say so."""
-        answers, item = {key: radio.value for key, radio in self.choices.items()}, self.queue[self.at]
+    def go_on(self, _=None) -> None:
+        """Store the label and show the next item; stay without an answer, or on a full disk."""
+        item = self.queue[self.at]
+        answers = {key: radio.value for key, radio in self.choices.items()}
         if None in answers.values():
             return self.tell("Please answer every question; the feedback may stay empty.")
+        label = {"item": item["id"], "annotator": self.annotator, "answers": answers,
+                 "feedback": self.feedback.value,
+                 "shown": label_store.sides(item, self.annotator, self.seed),
+                 "seconds": round(time.monotonic() - self.begun, 1)}
         try:
-            self.store.add({"item": item["id"], "annotator": self.annotator, "answers": answers, "feedback": self.feedback.value,
-                            "shown": label_store.sides(item, self.annotator, self.seed),
-                            "seconds": round(time.monotonic() - self.begun, 1)})
+            self.store.add(label)
         except (sqlite3.Error, OSError, InputError) as error:
             return self.tell(f"NOT stored ({error}). Please try again.")
         self.at += 1
-        self.show()
+        return self.show()
 
 
-def form(name, store, items, lang, seed, wanted):
-    """The form as a widget for JupyterLab or Voila; under `run`, which waits for nobody, the command that serves it.
+def form(name: str, store: Store, items: list[Item], lang: str, seed: int,
+         wanted: int) -> "Widget | Markdown":
+    """The form as a widget for JupyterLab or Voila; in a run, which waits for nobody, a command.
 
-    items: of `labels`; wanted: labels by different people that an item should get.
+    items: of `store.quality_items` or `store.preference_items`; wanted: labels by different people
+    that an item should get.
     """
     from IPython.display import Markdown
 
     if os.environ.get("XINSTRUCT_STEP"):
-        return Markdown(f"The form is served by `make annotate FORM={name} LANG={lang}`, or opens here when this notebook is run "
-                        "cell by cell.")
+        return Markdown(f"The form is served by `make annotate FORM={name} LANG={lang}`, or opens "
+                        "here when this notebook is run cell by cell.")
     store.put(items)
-    made = Form(name, store, items, seed, wanted)
-    asked = parse_qs(os.environ.get("QUERY_STRING", "")).get("name") if os.environ.get("VOILA_REQUEST_URL") else None
-    if asked:    # a link of one's own: closing the tab and opening the link again goes on
-        made.who.value = asked[0]
-        made.open()
-    return made.widget
-
+    widgets = Form(name, store, items, seed, wanted)
+    names = parse_qs(os.environ.get("QUERY_STRING", "")).get("name")
+    if names and os.environ.get("VOILA_REQUEST_URL"):
+        # A link of one's own: closing the tab and opening the link again goes on.
+        widgets.who.value = names[0]
+        widgets.open()
+    return widgets.widget

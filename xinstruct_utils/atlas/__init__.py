@@ -1,7 +1,8 @@
-"""The Atlas: a small world of real CLDR facts whose truth is known (DESIGN section 5).
+"""The Atlas: a small world of real CLDR facts whose truth is known.
 
-`world` holds the facts, `pages` writes the mini web from the sentences in `texts/`, `base` trains the
-base model on it, `oracle` scores answers against the truth. The method itself never reads the truth.
+`world` holds the facts, `pages` writes the mini web from the sentences in `texts/`, `base` trains
+the base model on it, `oracle` scores answers against the truth, `tasks` makes two benchmarks of it.
+The method itself never reads the truth.
 """
 
 from pathlib import Path

@@ -1,82 +1,123 @@
-"""Diversification (paper 3.4): embed the instructions, cluster them, sample the clusters equally."""
+"""Diversification (paper 3.4): embed the instructions, cluster them, sample clusters equally."""
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypedDict
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.models.loading import encoder_path
 
+if TYPE_CHECKING:
+    import numpy as np
+    from sentence_transformers import SentenceTransformer
 
-def embed(texts, encoder="minilm", threads=1, batch=64):
-    """L2-normalised sentence embeddings, float32 of shape (n, d). The paper's encoder is all-mpnet-base-v2.
 
-    Weights are read as safetensors only. Raises InputError without texts, or where the encoder cannot be loaded.
+class Share(TypedDict):
+    """What a cluster gave: its quota, what was picked, and what was short of the quota."""
+
+    cluster: int
+    size: int
+    quota: int
+    picked: int
+    short: int
+
+
+def embed(texts: Sequence[str], encoder: str = "minilm", threads: int = 1,
+          batch: int = 64) -> "np.ndarray":
+    """L2-normalised sentence embeddings, float32 of shape (n, d).
+
+    The paper's encoder is all-mpnet-base-v2. Weights are read as safetensors only. Raises
+    InputError without texts, or where the encoder cannot be loaded.
     """
     if not texts:
-        raise InputError("there is no instruction to embed: the rounds of 04_refinement kept nothing; look at their counts of "
-                         "dropped rows")
+        raise InputError("there is no instruction to embed: the rounds of 04_refinement kept "
+                         "nothing; look at their counts of dropped rows")
     import torch
+
+    torch.set_num_threads(threads)
+    unique = sorted(set(texts))                  # many pages answer the same instruction
+    vectors = _encoder(encoder).encode(unique, batch_size=batch, normalize_embeddings=True,
+                                       show_progress_bar=False)
+    place = {text: i for i, text in enumerate(unique)}
+    return vectors[[place[text] for text in texts]].astype("float32")
+
+
+def _encoder(name: str) -> "SentenceTransformer":
+    """The sentence encoder: "minilm", a folder or a hub id. Raises InputError."""
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
-    torch.set_num_threads(threads)
-    logging.disable_progress_bar()               # loading the weights would leave one in the notebook
-    unique = sorted(set(texts))                  # many pages answer the same instruction
+    logging.disable_progress_bar()     # loading the weights would leave one in the notebook
     try:
-        model = SentenceTransformer(encoder_path(encoder), trust_remote_code=False, model_kwargs={"use_safetensors": True})
+        return SentenceTransformer(encoder_path(name), trust_remote_code=False,
+                                   model_kwargs={"use_safetensors": True})
     except (OSError, ValueError) as error:
-        raise InputError(f"encoder {encoder!r}: expected 'minilm', a folder or a hub id that can be loaded, but: {error}"
-                         ) from None
-    made = model.encode(unique, batch_size=batch, normalize_embeddings=True, show_progress_bar=False)
-    place = {text: i for i, text in enumerate(unique)}
-    return made[[place[t] for t in texts]].astype("float32")
+        raise InputError(f"encoder {name!r}: expected 'minilm', a folder or a hub id that can be "
+                         f"loaded, but: {error}") from None
 
 
-def kmeans(vectors, k, seed=0):
-    """k-means over all points. Returns (labels of shape (n,), centroids of shape (k, d)).
+def kmeans(vectors: "np.ndarray", k: int, seed: int = 0) -> "tuple[np.ndarray, np.ndarray]":
+    """k-means over all points. Returns labels of shape (n,) and centroids of shape (k, d).
 
-    faiss trains on at most 256 points a centroid unless told otherwise; here it sees them all. It begins with k-means++:
-    from random points, 10 of 30 seeds merged two of three clusters that lie far apart. One thread, so that it repeats.
+    faiss trains on at most 256 points a centroid unless told otherwise; here it sees them all. It
+    begins with k-means++: from random points, 10 of 30 seeds merged two of three clusters that lie
+    far apart. One thread, so that it repeats.
     """
     import faiss
     import numpy as np
 
     faiss.omp_set_num_threads(1)
-    k = min(k, len(vectors))
-    model = faiss.Kmeans(vectors.shape[1], k, niter=25, seed=seed, max_points_per_centroid=len(vectors),
-                         min_points_per_centroid=1, init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS)
-    model.train(np.ascontiguousarray(vectors))
-    return model.index.search(np.ascontiguousarray(vectors), 1)[1][:, 0], model.centroids
+    points = np.ascontiguousarray(vectors)
+    n, dimensions = points.shape
+    model = faiss.Kmeans(dimensions, min(k, n), niter=25, seed=seed, max_points_per_centroid=n,
+                         min_points_per_centroid=1,
+                         init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS)
+    model.train(points)
+    _, nearest = model.index.search(points, 1)
+    return nearest[:, 0], model.centroids
 
 
-def sample_equal(rows, labels, n, key):
-    """`n` rows with an equal quota for each cluster, best first by `key` (larger is better), ties by id.
+def sample_equal(rows: Sequence[dict], labels: Iterable[int], n: int,
+                 key: Callable[[dict], float]) -> tuple[list[dict], list[Share]]:
+    """`n` rows with an equal quota for each cluster, best first, ties by id.
 
-    What a small cluster cannot fill is shared out among the others round by round, best first. Returns
-    (picked rows with their cluster, table: cluster, size, quota, picked, short). Raises InputError without rows.
+    labels: the cluster of each row; key: larger is better. What a small cluster cannot fill is
+    shared out among the others round by round, best first. Returns the picked rows with their
+    `cluster`, and each cluster's share. Raises InputError without rows.
     """
     if not rows:
-        raise InputError("there is no row to sample from: 04_refinement kept nothing; look at its counts of dropped rows")
+        raise InputError("there is no row to sample from: 04_refinement kept nothing; look at its "
+                         "counts of dropped rows")
+
+    def rank(row: dict) -> tuple[float, str]:
+        return -key(row), row["id"]
+
     groups = defaultdict(list)
     for row, label in zip(rows, labels, strict=True):
         groups[int(label)].append(row)
-    for group in groups.values():
-        group.sort(key=lambda r: (-key(r), r["id"]))
+    groups = {cluster: sorted(groups[cluster], key=rank) for cluster in sorted(groups)}
     n = min(n, len(rows))
     quota = n // len(groups)
-    take = {c: min(quota, len(g)) for c, g in groups.items()}
-    while sum(take.values()) < n:                # one more for each cluster that has one left, best candidates first
-        open_clusters = sorted((c for c in groups if take[c] < len(groups[c])),
-                               key=lambda c: (-key(groups[c][take[c]]), groups[c][take[c]]["id"]))
-        for c in open_clusters[: n - sum(take.values())]:
-            take[c] += 1
-    picked = [{**row, "cluster": c} for c in sorted(groups) for row in groups[c][: take[c]]]
-    table = [{"cluster": c, "size": len(groups[c]), "quota": quota, "picked": take[c], "short": max(0, quota - take[c])}
-             for c in sorted(groups)]
-    return picked, table
+    take = {cluster: min(quota, len(group)) for cluster, group in groups.items()}
+    while (left := n - sum(take.values())) > 0:
+        # One more for each cluster that has one left, the best candidates first.
+        unfilled = [c for c, group in groups.items() if take[c] < len(group)]
+        unfilled.sort(key=lambda c: rank(groups[c][take[c]]))
+        for cluster in unfilled[:left]:
+            take[cluster] += 1
+    picked = [{**row, "cluster": cluster}
+              for cluster, group in groups.items() for row in group[: take[cluster]]]
+    shares: list[Share] = [
+        {"cluster": cluster, "size": len(group), "quota": quota, "picked": take[cluster],
+         "short": max(0, quota - take[cluster])} for cluster, group in groups.items()]
+    return picked, shares
 
 
-def project(vectors, method="pca", seed=0):
-    """Coordinates (n, 2) for vectors (n, d): "pca" at once, or "umap" (14 s for 1,500, most of it compilation)."""
+def project(vectors: "np.ndarray", method: str = "pca", seed: int = 0) -> "np.ndarray":
+    """Coordinates (n, 2) for vectors (n, d).
+
+    "pca" at once, or "umap" (14 s for 1,500, most of it compilation).
+    """
     import numpy as np
 
     if method == "umap":

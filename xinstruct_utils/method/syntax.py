@@ -1,52 +1,88 @@
 """Verb-noun pairs of instructions with benepar (paper 4.3, Figure 3).
 
-The packaged parser was trained by `python -m xinstruct_utils train-parser` on `parser/treebank.txt`, which was written for this
-project; benchmarks/syntax.py measures it on other people's sentences and writes `parser/results.json`. What is read from a
-tree is in `parser/reading.py`.
+The packaged parser was trained by `python -m xinstruct_utils train-parser` on
+`parser/treebank.txt`, which was written for this project; benchmarks/syntax.py measures it on
+other people's sentences and writes `parser/results.json`. What is read from a tree is in
+`parser/reading.py`.
 """
 
+import functools
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json
-from xinstruct_utils.method.parser.reading import noun_pairs
+from xinstruct_utils.method.parser.reading import Pair, noun_pairs
 from xinstruct_utils.models.loading import encoder_path
 
+if TYPE_CHECKING:
+    import nltk
+    import torch
+    from spacy.language import Language
+
 HOME = Path(__file__).parent / "parser"
-LAYERS = 5               # of the encoder that are used; the last of them is tuned, and shipped with the parser
-SHAPE = dict(use_chars_lstm=False, use_pretrained=True, use_encoder=True, d_model=256, encoder_max_len=256, num_heads=4, d_kv=32,
-             d_ff=512, num_layers=2, d_label_hidden=128, d_tag_hidden=128, predict_tags=True, tag_loss_scale=5.0,
-             force_root_constituent=True, relu_dropout=0.2, residual_dropout=0.2, attention_dropout=0.2, morpho_emb_dropout=0.2)
+LAYERS = 5     # of the encoder that are used; the last of them is tuned, and shipped
+SHAPE = {
+    "use_chars_lstm": False, "use_pretrained": True, "use_encoder": True, "encoder_max_len": 256,
+    "d_model": 256, "num_heads": 4, "d_kv": 32, "d_ff": 512, "num_layers": 2,
+    "d_label_hidden": 128, "d_tag_hidden": 128, "predict_tags": True, "tag_loss_scale": 5.0,
+    "force_root_constituent": True, "relu_dropout": 0.2, "residual_dropout": 0.2,
+    "attention_dropout": 0.2, "morpho_emb_dropout": 0.2,
+}
+MAX_TOKENS = 200         # of a sentence that are parsed
+MAX_CHARACTERS = 4000    # of a text that are read
 
 
 class Sentence:
-    """A tokenised sentence as benepar takes it: words, whether a blank follows each, and the gold tree where there is one."""
+    """A tokenised sentence as benepar takes it.
 
-    def __init__(self, words, space_after=None, tree=None):
-        joined = [b not in ".,?!;:n't" for b in [*words[1:], "."]]
-        self.words, self.space_after, self.tree = list(words), list(space_after or joined), tree
+    words; space_after: whether a blank follows each; tree: the gold tree where there is one.
+    """
 
-    def leaves(self):
+    def __init__(self, words: Sequence[str], space_after: Sequence[bool] | None = None,
+                 tree: "nltk.Tree | None" = None) -> None:
+        self.words = list(words)
+        self.tree = tree
+        followed = [word not in ".,?!;:n't" for word in [*words[1:], "."]]
+        self.space_after = list(space_after or followed)
+
+    def leaves(self) -> list[str]:
         return self.words
 
-    def pos(self):
-        return self.tree.pos() if self.tree is not None else [(word, "UNK") for word in self.words]
+    def pos(self) -> list[tuple[str, str]]:
+        if self.tree is not None:
+            return self.tree.pos()
+        return [(word, "UNK") for word in self.words]
 
 
-def chart_parser(tags, labels):
-    """An untrained benepar parser over the packaged encoder; all but the encoder's last layer is frozen there."""
-    from benepar import nkutil, parse_chart
+def _with_special_tokens(tokenizer: Any, ids: list[int]) -> list[int]:
+    start, *end = tokenizer("")["input_ids"]
+    return [start, *ids, *end]
+
+
+def _prepare_transformers() -> None:
+    """Give tokenizers the method that benepar 0.2 asks for and transformers 5 has not.
+
+    And no progress bar.
+    """
     from transformers import PreTrainedTokenizerBase
     from transformers.utils import logging
 
-    def with_special_tokens(tokenizer, ids):
-        start, *end = tokenizer("")["input_ids"]
-        return [start, *ids, *end]
-
-    PreTrainedTokenizerBase.build_inputs_with_special_tokens = with_special_tokens  # benepar 0.2 asks, transformers 5 has none
     logging.disable_progress_bar()
+    PreTrainedTokenizerBase.build_inputs_with_special_tokens = _with_special_tokens
+
+
+def chart_parser(tags: Mapping[str, int], labels: Mapping[str, int]) -> "torch.nn.Module":
+    """An untrained benepar parser over the packaged encoder.
+
+    All but the encoder's last layer is frozen there.
+    """
+    from benepar import nkutil, parse_chart
+
+    _prepare_transformers()
     shape = nkutil.HParams(**SHAPE, pretrained_model=encoder_path("minilm"))
     parser = parse_chart.ChartParser(tags, labels, None, shape)
     encoder = parser.pretrained_model.encoder
@@ -56,36 +92,51 @@ def chart_parser(tags, labels):
     return parser
 
 
-def shipped(parser):
+def shipped(parser: "torch.nn.Module") -> dict[str, "torch.Tensor"]:
     """The parser's weights that are not the packaged encoder's own."""
     last = f"pretrained_model.encoder.layer.{LAYERS - 1}."
-    return {k: v for k, v in parser.state_dict().items() if not k.startswith("pretrained_model.") or k.startswith(last)}
+    return {name: weight for name, weight in parser.state_dict().items()
+            if not name.startswith("pretrained_model.") or name.startswith(last)}
 
 
-def load(name="builtin"):
-    """A parser: "builtin" is the packaged one; else the folder of a model from benepar's site, such as benepar_en3."""
+def load(name: str = "builtin") -> "torch.nn.Module":
+    """A parser: "builtin" is the packaged one; else the folder of a model from benepar's site.
+
+    Such a folder is an unpacked benepar_en3, for one. Raises InputError where it is none.
+    """
     import torch
-    from safetensors.torch import load_file
 
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", module="torch_struct")   # lacks a declaration that torch asks for; harmless
-    if name != "builtin":
-        if not (Path(name) / "benepar_model.bin").exists():
-            raise InputError(f"parser {name!r}: expected 'builtin', or a folder with benepar_model.bin, such as an unpacked "
-                             "benepar_en3")
-        return _from_folder(name).eval()
+    # It lacks a declaration that torch asks for; harmless.
+    warnings.filterwarnings("ignore", module="torch_struct")
+    if name == "builtin":
+        return _builtin().eval()
+    if not (Path(name) / "benepar_model.bin").exists():
+        raise InputError(f"parser {name!r}: expected 'builtin', or a folder with "
+                         "benepar_model.bin, such as an unpacked benepar_en3")
+    return _from_folder(name).eval()
+
+
+def _builtin() -> "torch.nn.Module":
+    """The packaged parser."""
+    from safetensors.torch import load_file
+
     config = read_json(HOME / "config.json")
     parser = chart_parser(config["tags"], config["labels"])
-    weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(HOME / "model.safetensors").items()}
+    weights = load_file(HOME / "model.safetensors")
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
     left_out = parser.load_state_dict(weights, strict=False)
-    assert not left_out.unexpected_keys and set(shipped(parser)) == set(weights)
-    return parser.eval()
+    assert not left_out.unexpected_keys and set(shipped(parser)) == set(weights), (
+        f"{HOME / 'model.safetensors'} is not of this parser's shape: train it again "
+        "(python -m xinstruct_utils train-parser)")
+    return parser
 
 
-def _from_folder(name):
-    """A parser in benepar's own format, which holds a pickle: only its weights are read, so that no code in it can run.
+def _from_folder(name: str) -> "torch.nn.Module":
+    """A parser in benepar's own format, which holds a pickle.
 
-    benepar's `from_trained` leaves that to the default of torch, which a variable of the environment can turn off.
+    Only its weights are read, so that no code in it can run. benepar's `from_trained` leaves that
+    to the default of torch, which a variable of the environment can turn off.
     """
     import pickle
 
@@ -94,10 +145,12 @@ def _from_folder(name):
     from transformers import AutoConfig
 
     try:
-        weights = torch.load(Path(name) / "benepar_model.bin", map_location="cpu", weights_only=True)
+        weights = torch.load(Path(name) / "benepar_model.bin", map_location="cpu",
+                             weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
-        raise InputError(f"parser {name!r}: benepar_model.bin is no file of weights only: {str(error)[:200]}") from None
-    chart_parser({"UNK": 0}, {"": 0, "S": 1})                  # for its shim
+        raise InputError(f"parser {name!r}: benepar_model.bin is no file of weights only: "
+                         f"{str(error)[:200]}") from None
+    _prepare_transformers()
     config = dict(AutoConfig.from_pretrained(name).benepar)
     config["hparams"] = nkutil.HParams(**{"force_root_constituent": True} | config["hparams"])
     parser = parse_chart.ChartParser(**config, pretrained_model_path=name)
@@ -105,46 +158,72 @@ def _from_folder(name):
     return parser
 
 
-def sentences(text):
-    """The Sentences of a text, split and tokenised by spaCy's rules (nothing is downloaded); empty lines are left out."""
+@functools.cache
+def _splitter() -> "Language":
+    """spaCy's rules for English; nothing is downloaded."""
     import spacy
 
-    if not hasattr(sentences, "nlp"):
-        sentences.nlp = spacy.blank("en")
-        sentences.nlp.add_pipe("sentencizer")
-    made = [[t for t in s if not t.is_space][:200] for s in sentences.nlp(text[:4000]).sents]
-    return [Sentence([t.text for t in s], [bool(t.whitespace_) for t in s]) for s in made if s]
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer")
+    return nlp
 
 
-def parse(parser, rows, batch=32):
-    """Trees (nltk) of Sentences, in their order; like lengths are parsed together."""
-    out, order = [None] * len(rows), sorted(range(len(rows)), key=lambda i: len(rows[i].words))
+def sentences(text: str) -> list[Sentence]:
+    """The Sentences of a text, split and tokenised by spaCy's rules; empty lines are left out."""
+    split = []
+    for sentence in _splitter()(text[:MAX_CHARACTERS]).sents:
+        tokens = [token for token in sentence if not token.is_space][:MAX_TOKENS]
+        if tokens:
+            blanks = [bool(token.whitespace_) for token in tokens]
+            split.append(Sentence([token.text for token in tokens], blanks))
+    return split
+
+
+def parse(parser: "torch.nn.Module", rows: Sequence[Sentence],
+          batch: int = 32) -> list["nltk.Tree"]:
+    """Trees of Sentences, in their order; like lengths are parsed together."""
+    trees: dict[int, nltk.Tree] = {}
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].words))
     for k in range(0, len(order), batch):
         some = order[k:k + batch]
-        for i, tree in zip(some, parser.parse([rows[i] for i in some], subbatch_max_tokens=4000), strict=True):
-            out[i] = tree
-    return out
+        parsed = parser.parse([rows[i] for i in some], subbatch_max_tokens=4000)
+        trees |= zip(some, parsed, strict=True)
+    return [trees[i] for i in range(len(rows))]
 
 
-def parse_texts(parser, texts):
+def parse_texts(parser: "torch.nn.Module", texts: Sequence[str]) -> dict[str, list["nltk.Tree"]]:
     """{text: trees of its sentences}; each text is parsed once, however often it stands there."""
     unique = sorted(set(texts))
-    rows, found = [(text, row) for text in unique for row in sentences(text)], {text: [] for text in unique}
-    for (text, _), tree in zip(rows, parse(parser, [row for _, row in rows]), strict=True):
-        found[text].append(tree)
-    return found
+    rows = [(text, sentence) for text in unique for sentence in sentences(text)]
+    trees: dict[str, list[nltk.Tree]] = {text: [] for text in unique}
+    parsed = parse(parser, [sentence for _, sentence in rows])
+    for (text, _), tree in zip(rows, parsed, strict=True):
+        trees[text].append(tree)
+    return trees
 
 
-def of_instructions(trees, texts, reading=noun_pairs):
-    """For each text the different (verb, noun) of its sentences, lower case, in their order; trees: of `parse_texts`."""
-    lower = {text: [(v.lower(), n.lower()) for tree in made for v, n in reading(tree)] for text, made in trees.items()}
-    return [list(dict.fromkeys(lower[text])) for text in texts]
+def of_instructions(trees: Mapping[str, Sequence["nltk.Tree"]], texts: Sequence[str],
+                    reading: Callable[["nltk.Tree"], list[Pair]] = noun_pairs) -> list[list[Pair]]:
+    """For each text the different (verb, noun) of its sentences, lower case, in their order.
+
+    trees: of `parse_texts`.
+    """
+    pairs = {}
+    for text, parsed in trees.items():
+        found = [(verb.lower(), noun.lower()) for tree in parsed for verb, noun in reading(tree)]
+        pairs[text] = list(dict.fromkeys(found))
+    return [list(pairs[text]) for text in texts]
 
 
-def top_pairs(counted, verbs=16, nouns=4):
-    """{verb: {noun: count}} of the most frequent verbs with their most frequent nouns, most frequent first."""
+def top_pairs(counted: Mapping[Pair, int], verbs: int = 16,
+              nouns: int = 4) -> dict[str, dict[str, int]]:
+    """{verb: {noun: count}} of the most frequent verbs with their most frequent nouns.
+
+    Most frequent first.
+    """
     of_verb = Counter()
-    for (verb, _), n in counted.items():
+    nouns_of: dict[str, Counter] = defaultdict(Counter)
+    for (verb, noun), n in counted.items():
         of_verb[verb] += n
-    return {verb: dict(Counter({noun: n for (v, noun), n in counted.items() if v == verb}).most_common(nouns))
-            for verb, _ in of_verb.most_common(verbs)}
+        nouns_of[verb][noun] = n
+    return {verb: dict(nouns_of[verb].most_common(nouns)) for verb, _ in of_verb.most_common(verbs)}

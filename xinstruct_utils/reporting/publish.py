@@ -1,209 +1,299 @@
-"""A run as a data set and a model that others can load: Parquet and cards. Nothing is uploaded unless asked for.
+"""A run as a data set and a model that others can load: Parquet and cards.
 
-`python -m xinstruct_utils publish-dataset RUN [--langs "sw ur"] [--upload OWNER/NAME]` (make publish-dataset)
-`python -m xinstruct_utils publish-model RUN --langs sw [--upload OWNER/NAME]` (make publish-model)
+`python -m xinstruct_utils publish-dataset RUN [--langs "sw ur"] [--upload OWNER/NAME]`
+`python -m xinstruct_utils publish-model RUN --langs sw [--upload OWNER/NAME]`
+(`make publish-dataset`, `make publish-model`). Nothing is uploaded unless asked for.
 """
 
-import html
+import argparse
 import io
 import os
 import re
 import shutil
 import string
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.config.runs import load_run
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import content_id, file_hash, read_json, read_jsonl, write_bytes
+from xinstruct_utils.core.markup import escaped, markdown_text, table_cell
 from xinstruct_utils.core.paths import run_dir, step_dir
 from xinstruct_utils.prompts.requests import response_request, templates_digest
 from xinstruct_utils.reporting import licences
 from xinstruct_utils.reporting.display import length_summary
 
 CARDS = Path(__file__).parent / "cards"
-HELD_OUT = 50      # about one instruction in fifty is for validation, by its hash: no instruction is in both splits
-KINDS = (".safetensors", ".json", ".jinja", ".model", ".txt")     # of a model: weights, settings, chat template, vocabularies
-FIELDS = ("id", "language", "instruction", "output", "rating", "p2", "round", "cluster", "source", "source_id", "url")
+# Words of a card that stand in code blocks or bring Markdown of their own.
+FILLED = ("asked", "settings", "toy")
+# About one instruction in fifty is for validation, by its hash: no instruction is in both splits.
+HELD_OUT = 50
+# Files of a model: weights, settings, chat template, vocabularies.
+KINDS = (".safetensors", ".json", ".jinja", ".model", ".txt")
+FIELDS = ("id", "language", "instruction", "output", "rating", "p2", "round", "cluster", "source",
+          "source_id", "url")
 # Settings that tell of the maker's machine or files, and may hold keys:
-PRIVATE = re.compile(r".*_(path|urls?|command)|task_data|opponent|human_labels|benchmarks|baselines|others")
+PRIVATE = re.compile(
+    r".*_(path|urls?|command)|task_data|opponent|human_labels|benchmarks|baselines|others")
+# The hub's names of sizes, each for data sets of fewer rows.
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+TOY_DATA = ("**A toy.** These rows are of the Atlas, a made-up world; do not tune a real model on "
+            "them.\n\n")
+TOY_MODEL = "**A toy** of the Atlas, for tests and teaching only.\n\n"
+
+Splits = dict[str, dict[str, list[dict]]]     # {language: {split: rows}}
 
 
-def source_of(profile):
+class FinishedStep(NamedTuple):
+    """A step of a language; name: its notebook, and round where it has one."""
+
+    lang: str
+    name: str
+    manifest: dict
+
+
+def source_of(profile: Profile) -> str:
     """Where a run's texts come from: a key of `licences.TEXTS`."""
     return profile.source if profile.source == "atlas" else profile.corpus_source
 
 
-def dataset_rows(run, lang, source):
-    """The rows of one language's data set: FIELDS, and `messages` in the chat format of TRL, LLaMA-Factory and Axolotl.
+def dataset_rows(run: str, lang: str, source: str) -> list[dict]:
+    """The rows of one language's data set: FIELDS, and `messages`.
 
-    A message asks in English for an answer in the language, as in training. Raises InputError where the data set is not made
-    yet, or is not what its step wrote.
+    These are the chat format of TRL, LLaMA-Factory and Axolotl; a message asks in English for an
+    answer in the language, as in training. Raises InputError where the data set is not made yet,
+    or is not what its step wrote.
     """
     home = step_dir(run, lang, "05_diversification")
-    path, manifest = home / "x_instruction.jsonl", home / "manifest.json"
+    path = home / "x_instruction.jsonl"
+    manifest = home / "manifest.json"
     if not manifest.exists():
-        raise InputError(f"the data set in {lang!r} is not there: {manifest} is missing; make it with: make run RUN={run} "
-                         f"LANGS={lang}")
+        raise InputError(f"the data set in {lang!r} is not there: {manifest} is missing; make it "
+                         f"with: make run RUN={run} LANGS={lang}")
     if file_hash(path) != read_json(manifest)["outputs"][path.name]:
-        raise InputError(f"{path} is not what its step wrote (its hash is not the one in {manifest.name}); run the step again")
-    asked = f"Answer in {languages.get(lang).name}."
-    return [{**{k: row.get(k) for k in FIELDS}, "source": source,
-             "messages": [{"role": "user", "content": f"{row['instruction']} {asked}"},
-                          {"role": "assistant", "content": row["output"]}]} for row in read_jsonl(path)]
+        raise InputError(f"{path} is not what its step wrote (its hash is not the one in "
+                         f"{manifest.name}); run the step again")
+    wish = f"Answer in {languages.get(lang).name}."
+    rows = []
+    for row in read_jsonl(path):
+        messages = [{"role": "user", "content": f"{row['instruction']} {wish}"},
+                    {"role": "assistant", "content": row["output"]}]
+        rows.append({k: row.get(k) for k in FIELDS} | {"source": source, "messages": messages})
+    return rows
 
 
-def _parquet(rows):
+def _parquet(rows: Sequence[dict]) -> bytes:
     """Rows as the bytes of a Parquet file; the same rows give the same bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    text, stream = pa.string(), io.BytesIO()
-    kinds = {"rating": pa.int64(), "round": pa.int64(), "cluster": pa.int64(), "p2": pa.float64(),
-             "messages": pa.list_(pa.struct([("role", text), ("content", text)]))}
+    text = pa.string()
+    message = pa.struct([("role", text), ("content", text)])
+    kinds = {"rating": pa.int64(), "round": pa.int64(), "cluster": pa.int64(),
+             "p2": pa.float64(), "messages": pa.list_(message)}
     schema = pa.schema([(k, kinds.get(k, text)) for k in (*FIELDS, "messages")])
+    stream = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema), stream, compression="zstd")
     return stream.getvalue()
 
 
-def _plain(text):
-    """A text of others as Markdown that shows it as it is: no link, no code, no emphasis, no formula."""
-    shown = html.escape(" ".join(text.split()), quote=False)
-    return re.sub(r"[\[\]`*_|$~\\]", lambda m: f"&#{ord(m[0])};", shown)
-
-
-def _table(rows):
+def _table(rows: Sequence[dict]) -> str:
     """Rows (dicts of the same keys) as a Markdown table; everything in it is escaped."""
-    def cell(value):
-        shown = f"{value:,.3g}" if isinstance(value, float) else "" if value is None else str(value)
-        return _plain(shown)
-
     lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
-    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(table_cell, line)) + " |" for line in lines)
 
 
-def _card(name, front, **words):
-    """A card: front matter for the hub, then cards/NAME.md with its words. They come from people's files: no markup in them."""
+def _card(name: str, front: dict, tables: Mapping[str, str], **words: object) -> str:
+    """A card: front matter for the hub, then cards/NAME.md with its words and tables.
+
+    Words come from people's files, so there is no markup in them; tables are escaped already.
+    """
     import yaml
 
-    tables = {k: v for k, v in words.items() if str(v).startswith("| ")}       # escaped cell by cell
-    whole = {k: html.escape(str(v), quote=False) for k, v in words.items() if k in ("asked", "settings", "toy")}
-    plain = {k: _plain(str(v)) for k, v in words.items() if k not in tables} | whole
-    text = string.Template((CARDS / f"{name}.md").read_text(encoding="utf-8")).substitute(plain | tables)
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n{text}"
+    whole = {k: escaped(v, quotes=False) for k, v in words.items() if k in FILLED}
+    plain = {k: markdown_text(v) for k, v in words.items()} | whole
+    template = string.Template((CARDS / f"{name}.md").read_text(encoding="utf-8"))
+    header = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+    return f"---\n{header}---\n\n{template.substitute(plain | tables)}"
 
 
-def _manifests(run, langs):
-    """(language, step, manifest) of all steps up to the data set."""
+def _steps(run: str, langs: Sequence[str]) -> Iterator[FinishedStep]:
+    """All finished steps up to the data set."""
     for lang in langs:
         for path in sorted((run_dir(run) / lang).glob("0[1-5]_*/**/manifest.json")):
-            if path.parent.name != ".kept":
-                found = read_json(path)
-                yield lang, found["notebook"] + (f", round {found['iteration']}" if found.get("iteration") else ""), found
+            if path.parent.name == ".kept":
+                continue
+            manifest = read_json(path)
+            name = manifest["notebook"]
+            if manifest.get("iteration"):
+                name += f", round {manifest['iteration']}"
+            yield FinishedStep(lang, name, manifest)
 
 
-def _measured(run, langs, profile):
+def _measured(run: str, langs: Sequence[str], profile: Profile) -> list[dict]:
     """What is known about flaws: people's or the oracle's review, and in the Atlas the truth."""
     rows = []
     for lang in langs:
-        known = step_dir(run, lang, "07_quality_review") / "measures.json"
-        review = read_json(known) if known.exists() else {}
-        chosen = step_dir(run, lang, "04_refinement", profile.iterations) / "measures.json"
-        truth = read_json(chosen) if chosen.exists() else {}
-        rows.append({"language": lang, "valid instructions": review.get("valid_instruction_share"),
-                     "acceptable responses": review.get("acceptable_response_share"), "labels": review.get("review_labels"),
-                     "by": review.get("review_by"), "right pairs kept (truth known)": truth.get("kept_precision")})
+        review = _measures(step_dir(run, lang, "07_quality_review"))
+        truth = _measures(step_dir(run, lang, "04_refinement", profile.iterations))
+        rows.append({"language": lang,
+                     "valid instructions": review.get("valid_instruction_share"),
+                     "acceptable responses": review.get("acceptable_response_share"),
+                     "labels": review.get("review_labels"), "by": review.get("review_by"),
+                     "right pairs kept (truth known)": truth.get("kept_precision")})
     return rows
 
 
-def _named(value):
-    """A name that may be a folder or a file (NAME, KIND:NAME), without where it lies on this machine."""
+def _measures(step: Path) -> dict:
+    """A step's measures; empty where it has none."""
+    path = step / "measures.json"
+    return read_json(path) if path.exists() else {}
+
+
+def _named(value: str) -> str:
+    """A name that may be a folder or a file, without where it lies on this machine.
+
+    It may stand behind a kind, as in nllb:FOLDER.
+    """
     kind, colon, place = value.rpartition(":") if "://" not in value else ("", "", "")
     local = place.startswith((".", "/", "~")) or Path(place).exists()
     return kind + colon + (Path(place).name if local else place)
 
 
-def _settings(profile):
+def _settings(profile: Profile) -> str:
     """The settings as YAML, but those that are PRIVATE."""
-    values = {k: _named(v) if isinstance(v, str) else v for k, v in profile.model_dump().items() if not PRIVATE.fullmatch(k)}
-    return "\n".join(f"{k}: {' '.join(str(v).split())}" for k, v in values.items() if v not in (None, [], ""))
+    lines = []
+    for key, value in profile.model_dump().items():
+        shown = _named(value) if isinstance(value, str) else value
+        if not PRIVATE.fullmatch(key) and shown not in (None, [], ""):
+            lines.append(f"{key}: {' '.join(str(shown).split())}")
+    return "\n".join(lines)
 
 
-def dataset_card(run, profile, made):
-    """README.md of a data set; `made` is {language: {split: rows}}."""
-    langs, source = list(made), source_of(profile)
-    licence, terms = licences.of_dataset(source, profile)
-    everything = {lang: [r for rows in splits.values() for r in rows] for lang, splits in made.items()}
-    size = sum(map(len, everything.values()))
-    bins = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-    front = {"license": licence, "language": [*langs, "en"], "task_categories": ["text-generation"],
-             "size_categories": [next((b for n, b in bins if size < n), "1M<n<10M")],
-             "tags": ["instruction-tuning", "cross-lingual", "x-instruction"],
-             "configs": [{"config_name": lang, "data_files": [{"split": s, "path": f"data/{lang}/{s}.parquet"}
-                                                              for s in splits]} for lang, splits in made.items()]}
-    statistics = [{"language": languages.get(lang).name, **{s: len(rows) for s, rows in made[lang].items()},
-                   "instruction, characters": length_summary([r["instruction"] for r in rows])["mean"],
-                   "output, characters": length_summary([r["output"] for r in rows])["mean"],
-                   "clusters": len({r["cluster"] for r in rows})} for lang, rows in everything.items()]
-    steps = list(_manifests(run, langs))
-    census = [{"language": lang, "step": name, "stage": c["stage"], "in": c["in"], "out": c["out"],
-               "dropped": ", ".join(f"{why} {n}" for why, n in c["dropped"].items() if n)}
-              for lang, name, m in steps for c in m["counts"]]
-    origin = [{"language": lang, "step": name, "code": m.get("code_digest", "")[:12], "modules": m.get("modules_digest", "")[:12],
-               "commit": (m.get("git_commit") or "")[:12]} for lang, name, m in steps]
-    toy = "**A toy.** These rows are of the Atlas, a made-up world; do not tune a real model on them.\n\n"
-    return _card("dataset", front, run=run, toy=toy * (source == "atlas"), first=langs[0], held_out=HELD_OUT, source=source,
-                 revision=profile.corpus_revision or "none", base_model=_named(profile.base_model), templates=profile.templates,
-                 digest=templates_digest()[:12], licence=terms, statistics=_table(statistics),
-                 census=_table(census), origin=_table(origin), settings=_settings(profile),
-                 measured=_table(_measured(run, langs, profile)))
+def _statistics(rows_of: Splits) -> list[dict]:
+    """A line for each language: rows of its splits, mean lengths, clusters."""
+    lines = []
+    for lang, splits in rows_of.items():
+        rows = [row for some in splits.values() for row in some]
+        lengths = {f"{side}, characters": length_summary([r[side] for r in rows])["mean"]
+                   for side in ("instruction", "output")}
+        lines.append({"language": languages.get(lang).name,
+                      **{split: len(some) for split, some in splits.items()},
+                      **lengths, "clusters": len({r["cluster"] for r in rows})})
+    return lines
 
 
-def dataset(run, langs=None):
-    """Write papermill_runs/RUN/dataset: Parquet for each language and split, and a card. Returns the folder.
+def _census(steps: Sequence[FinishedStep]) -> list[dict]:
+    """A line for each stage of each step: rows in, out and dropped."""
+    lines = []
+    for lang, name, manifest in steps:
+        for count in manifest["counts"]:
+            dropped = ", ".join(f"{why} {n}" for why, n in count["dropped"].items() if n)
+            lines.append({"language": lang, "step": name, "stage": count["stage"],
+                          "in": count["in"], "out": count["out"], "dropped": dropped})
+    return lines
 
-    The same run gives the same bytes. The folder is made whole or not at all.
+
+def _origin(steps: Sequence[FinishedStep]) -> list[dict]:
+    """A line for each step: digests of its code and the commit."""
+    return [{"language": lang, "step": name, "code": manifest.get("code_digest", "")[:12],
+             "modules": manifest.get("modules_digest", "")[:12],
+             "commit": (manifest.get("git_commit") or "")[:12]} for lang, name, manifest in steps]
+
+
+def _dataset_front(rows_of: Splits, licence: str) -> dict:
+    """What the hub reads of a data set's card."""
+    size = sum(len(rows) for splits in rows_of.values() for rows in splits.values())
+    configs = []
+    for lang, splits in rows_of.items():
+        files = [{"split": s, "path": f"data/{lang}/{s}.parquet"} for s in splits]
+        configs.append({"config_name": lang, "data_files": files})
+    return {"license": licence, "language": [*rows_of, "en"],
+            "task_categories": ["text-generation"],
+            "size_categories": [next((name for n, name in SIZES if size < n), "1M<n<10M")],
+            "tags": ["instruction-tuning", "cross-lingual", "x-instruction"], "configs": configs}
+
+
+def dataset_card(run: str, profile: Profile, rows_of: Splits) -> str:
+    """README.md of a data set."""
+    langs, source = list(rows_of), source_of(profile)
+    licence = licences.of_dataset(source, profile)
+    steps = list(_steps(run, langs))
+    tables = {"statistics": _table(_statistics(rows_of)), "census": _table(_census(steps)),
+              "origin": _table(_origin(steps)),
+              "measured": _table(_measured(run, langs, profile))}
+    return _card("dataset", _dataset_front(rows_of, licence.identifier), tables, run=run,
+                 toy=TOY_DATA if source == "atlas" else "", first=langs[0], held_out=HELD_OUT,
+                 source=source, revision=profile.corpus_revision or "none",
+                 base_model=_named(profile.base_model), templates=profile.templates,
+                 digest=templates_digest()[:12], licence=licence.words,
+                 settings=_settings(profile))
+
+
+def _split(rows: Sequence[dict]) -> dict[str, list[dict]]:
+    """{split: rows}, by the hash of the instruction; empty splits are left out."""
+    splits: dict[str, list[dict]] = {"train": [], "validation": []}
+    for row in rows:
+        held_out = int(content_id("en", row["instruction"]), 16) % HELD_OUT == 0
+        splits["validation" if held_out else "train"].append(row)
+    return {split: some for split, some in splits.items() if some}
+
+
+def dataset(run: str, langs: Sequence[str] | None = None) -> Path:
+    """Write papermill_runs/RUN/dataset: Parquet for each language and split, and a card.
+
+    langs: by default all of the run. Returns the folder. The same run gives the same bytes. The
+    folder is made whole or not at all.
     """
     profile = load_run(run)
-    made, source = {}, source_of(profile)
-    for lang in langs or profile.languages:
-        rows = dataset_rows(run, lang, source)
-        held = {r["id"] for r in rows if int(content_id("en", r["instruction"]), 16) % HELD_OUT == 0}
-        made[lang] = {"train": [r for r in rows if r["id"] not in held],
-                      "validation": [r for r in rows if r["id"] in held]}
-        made[lang] = {split: some for split, some in made[lang].items() if some}
-    home, draft = run_dir(run) / "dataset", run_dir(run) / ".tmp-dataset"
+    source = source_of(profile)
+    rows_of = {lang: _split(dataset_rows(run, lang, source)) for lang in langs or profile.languages}
+    home = run_dir(run) / "dataset"
+    draft = run_dir(run) / ".tmp-dataset"
     shutil.rmtree(draft, ignore_errors=True)
-    for lang, split, rows in ((lang, *pair) for lang, splits in made.items() for pair in splits.items()):
-        write_bytes(draft / "data" / lang / f"{split}.parquet", [_parquet(rows)])
-    write_bytes(draft / "README.md", [dataset_card(run, profile, made).encode()])
+    for lang, splits in rows_of.items():
+        for split, rows in splits.items():
+            write_bytes(draft / "data" / lang / f"{split}.parquet", [_parquet(rows)])
+    write_bytes(draft / "README.md", [dataset_card(run, profile, rows_of).encode()])
     shutil.rmtree(home, ignore_errors=True)
-    draft.rename(home)
-    return home
+    return draft.rename(home)
 
 
-def model_card(run, lang, profile, manifest, training):
-    """README.md of a tuned model."""
-    chosen = profile.tuned_model or profile.base_model
-    (licence, terms), base = licences.of_model(chosen, profile), _named(chosen)
-    front = {"language": [lang, "en"], "library_name": "transformers", "license": licence, "tags": ["x-instruction"],
-             **({"base_model": base} if base == chosen != "atlas" else {})}       # the hub knows no folder
-    told = {"rows": training.get("rows"), "over the length limit": training.get("too_long"), "steps": training.get("steps"),
-            "tokens": training.get("tokens"), "epochs": profile.follower_epochs,
-            "learning rate": str(profile.learning_rate), "last loss": (training.get("losses") or [None])[-1]}
-    return _card("model", front, language=languages.get(lang).name, run=run, base_model=base, licence=terms,
-                 toy="**A toy** of the Atlas, for tests and teaching only.\n\n" * (profile.source == "atlas"),
-                 code=manifest.get("code_digest", "")[:12], commit=(manifest.get("git_commit") or "")[:12],
-                 asked=response_request("Name three rivers.", lang, profile.answer_tag, profile.templates),
-                 training=_table([told]))
+def model_card(run: str, lang: str, profile: Profile, manifest: dict, training: dict) -> str:
+    """README.md of a tuned model; manifest: of its step, training: its train.json."""
+    base_model = profile.tuned_model or profile.base_model
+    name = _named(base_model)
+    licence = licences.of_model(base_model, profile)
+    front = {"language": [lang, "en"], "library_name": "transformers",
+             "license": licence.identifier, "tags": ["x-instruction"]}
+    if name == base_model != "atlas":       # the hub knows no folder
+        front["base_model"] = name
+    figures = {"rows": training.get("rows"), "over the length limit": training.get("too_long"),
+               "steps": training.get("steps"), "tokens": training.get("tokens"),
+               "epochs": profile.follower_epochs, "learning rate": str(profile.learning_rate),
+               "last loss": (training.get("losses") or [None])[-1]}
+    request = response_request("Name three rivers.", lang, profile.answer_tag, profile.templates)
+    return _card("model", front, {"training": _table([figures])}, run=run, base_model=name,
+                 language=languages.get(lang).name, licence=licence.words, asked=request,
+                 toy=TOY_MODEL if profile.source == "atlas" else "",
+                 code=manifest.get("code_digest", "")[:12],
+                 commit=(manifest.get("git_commit") or "")[:12])
 
 
-def model(run, lang, name="refined"):
-    """Write papermill_runs/RUN/model-LANG: the tuned model's files (linked, not copied, where that works) and a card."""
+def model(run: str, lang: str, name: str = "refined") -> Path:
+    """Write papermill_runs/RUN/model-LANG: the tuned model's files and a card.
+
+    Files are linked, not copied, where that works. Returns the folder. Raises InputError where
+    there is no such model.
+    """
     profile, step = load_run(run), step_dir(run, lang, "08_instruction_tuning")
     source, home = step / "models" / name, run_dir(run) / f"model-{lang}"
     if not (step / "manifest.json").exists() or not list(source.glob("*.safetensors")):
-        raise InputError(f"there is no tuned model in {source}; make it with: make run RUN={run} LANGS={lang}")
+        raise InputError(f"there is no tuned model in {source}; make it with: make run RUN={run} "
+                         f"LANGS={lang}")
     draft = home.with_name(f".tmp-{home.name}")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -214,36 +304,42 @@ def model(run, lang, name="refined"):
             os.link(file, draft / file.name)
         except OSError:                                # another file system
             shutil.copy2(file, draft / file.name)
-    card = model_card(run, lang, profile, read_json(step / "manifest.json"), read_json(source / "train.json"))
+    manifest = read_json(step / "manifest.json")
+    card = model_card(run, lang, profile, manifest, read_json(source / "train.json"))
     write_bytes(draft / "README.md", [card.encode()])
     shutil.rmtree(home, ignore_errors=True)
-    draft.rename(home)
-    return home
+    return draft.rename(home)
 
 
-def upload(folder, name, kind):
-    """Upload a folder to the hub as OWNER/NAME, private until its owner opens it. The token is the hub's own (HF_TOKEN)."""
+def upload(folder: Path, name: str, kind: str) -> None:
+    """Upload a folder to the hub as OWNER/NAME, private until its owner opens it.
+
+    kind: "dataset" or "model". The token is the hub's own (HF_TOKEN).
+    """
     from huggingface_hub import HfApi
 
     api = HfApi()
     api.create_repo(name, repo_type=kind, private=True, exist_ok=True)
-    api.upload_folder(folder_path=str(folder), repo_id=name, repo_type=kind, commit_message="X-Instruction, open reproduction")
+    api.upload_folder(folder_path=str(folder), repo_id=name, repo_type=kind,
+                      commit_message="X-Instruction, open reproduction")
     print(f"uploaded to {name}")
 
 
-def arguments(parser):
+def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `publish-dataset` and of `publish-model`."""
     parser.add_argument("run")
-    parser.add_argument("--langs", default="", help="languages, separated by blanks or commas; default: all of the run")
-    parser.add_argument("--upload", metavar="OWNER/NAME", help="upload to this repository of the hub; else nothing leaves here")
+    parser.add_argument("--langs", default="", help="languages, separated by blanks or commas; "
+                        "default: all of the run")
+    parser.add_argument("--upload", metavar="OWNER/NAME", help="upload to this repository of the "
+                        "hub; else nothing leaves here")
 
 
-def chosen_languages(args):
+def chosen_languages(args: argparse.Namespace) -> list[str]:
     """The language codes that were given. Raises InputError for an unknown one."""
     return [languages.get(code).code for code in args.langs.replace(",", " ").split()]
 
 
-def publish_dataset_command(args):
+def publish_dataset_command(args: argparse.Namespace) -> None:
     """Write a run's data set; the last line printed is its folder."""
     folder = dataset(args.run, chosen_languages(args))
     if args.upload:
@@ -251,12 +347,12 @@ def publish_dataset_command(args):
     print(folder)
 
 
-def publish_model_command(args):
+def publish_model_command(args: argparse.Namespace) -> None:
     """Write a run's model; the last line printed is its folder."""
     langs = chosen_languages(args)
     if len(langs) != 1:
-        raise InputError(f"a model is of one language, but {len(langs)} came; for instance: make publish-model "
-                         f"RUN={args.run} LANGS=sw")
+        raise InputError(f"a model is of one language, but {len(langs)} came; for instance: make "
+                         f"publish-model RUN={args.run} LANGS=sw")
     folder = model(args.run, langs[0])
     if args.upload:
         upload(folder, args.upload, "model")

@@ -1,52 +1,96 @@
-"""What the book's status page tells: what made a run, what its steps took, and what benchmarks measured, where and when."""
+"""The book's status page: what made a run, what its steps took, what benchmarks measured."""
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core.files import read_json
 from xinstruct_utils.core.paths import root
 
+NO_GPU = ("Not measured here: a GPU. `python benchmarks/gpu.py` on one writes its figures to "
+          "`benchmarks/results/`, and they stand here in the next edition.")
 
-def table(rows):
-    """HTML of a table with every cell escaped; rows: dicts with the same keys."""
+
+class StepCost(TypedDict):
+    """What a finished step took, in seconds and MiB; None is unknown."""
+
+    notebook: str
+    lang: str
+    iteration: int | None
+    wall_s: float | None
+    startup_s: float | None
+    peak_rss_mib: float | None
+
+
+def _cell(value: object) -> object:
+    """A value without empty lines: one would end the table's HTML, and what follows be Markdown."""
+    if value is None:
+        return ""
+    return " ".join(value.split()) if isinstance(value, str) else value
+
+
+def table(rows: Iterable[dict]) -> str:
+    """HTML of a table with every cell escaped; rows: dicts with the same keys, None is empty."""
     import pandas
 
-    # An empty line would end the table's HTML, and what follows would be Markdown.
-    rows = [{k: "" if v is None else " ".join(v.split()) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
+    frame = pandas.DataFrame([{k: _cell(v) for k, v in row.items()} for row in rows])
     with pandas.option_context("display.max_colwidth", None):      # else a long cell is cut off
-        return pandas.DataFrame(rows).to_html(index=False, border=0, na_rep="", float_format="{:,.3g}".format)
+        return frame.to_html(index=False, border=0, na_rep="", float_format="{:,.3g}".format)
 
 
-def step_costs(run):
-    """What each finished step took: rows {notebook, lang, iteration, wall_s, startup_s, peak_rss_mib}, seconds and MiB."""
-    keys = ("notebook", "lang", "iteration", "wall_s", "startup_s", "peak_rss_mib")
-    costs = [{k: m.get(k) for k in keys} for m in map(read_json, (root() / run).rglob("manifest.json"))]
+def step_costs(run: str) -> list[StepCost]:
+    """What each finished step of a run took, in the order of the notebooks."""
+    manifests = map(read_json, (root() / run).rglob("manifest.json"))
+    costs = [{k: manifest.get(k) for k in StepCost.__annotations__} for manifest in manifests]
     return sorted(costs, key=lambda c: (c["notebook"], c["lang"], c["iteration"] or 0))
 
 
-def measured(folder):
+def _listed(figures: dict) -> str:
+    """Names and values in a line."""
+    return ", ".join(f"{name} {value}" for name, value in figures.items())
+
+
+def measured(folder: Path) -> str:
     """Markdown: the figures of each file in benchmarks/results, with machine, date and command.
 
-    Files of a tiny model, which only test the benchmark, are left out. What no machine has measured is said to be missing.
+    Files of a tiny model, which only test the benchmark, are left out. What no machine has
+    measured is said to be missing.
     """
-    told = {path.stem: read_json(path) for path in sorted(folder.glob("*.json")) if "tiny-model" not in path.stem}
-    parts = [] if any(name.startswith("gpu-") for name in told) else [
-        "Not measured here: a GPU. `python benchmarks/gpu.py` on one writes its figures to `benchmarks/results/`, and they stand "
-        "here in the next edition."]
-    for name, made in told.items():
-        machine = ", ".join(f"{k} {v}" for k, v in made["machine"].items())
-        rows = [("machine", machine), ("date", made["date"]), ("command", made["command"])]
-        rows += [(part, ", ".join(f"{k} {v}" for k, v in figures.items())) for part, figures in made["parts"].items()]
-        parts.append(f"### {name}\n\n" + table([{"what": what, "measured": figures} for what, figures in rows]))
+    results = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))
+               if "tiny-model" not in path.stem}
+    has_gpu = any(name.startswith("gpu-") for name in results)
+    parts = [] if has_gpu else [NO_GPU]
+    for name, result in results.items():
+        rows = [("machine", _listed(result["machine"])), ("date", result["date"]),
+                ("command", result["command"])]
+        rows += [(part, _listed(figures)) for part, figures in result["parts"].items()]
+        shown = table({"what": what, "measured": figures} for what, figures in rows)
+        parts.append(f"### {name}\n\n{shown}")
     return "\n\n".join(parts)
 
 
-def page(run, profile, manifests, old, results):
-    """Words of the status page: what made the run, how long each step took, and what benchmarks measured.
+def _warning(old: Sequence[str]) -> str:
+    """A warning that names published notebooks which are older than their code; may be empty."""
+    if not old:
+        return ""
+    names = ", ".join(old)
+    return f"```{{warning}}\nThe published copy is older than the code of {names}.\n```"
 
-    old: names of published notebooks that are older than their code; results: the folder of benchmarks' figures.
+
+def page(run: str, profile: Profile, manifests: Sequence[dict], old: Sequence[str],
+         results: Path) -> dict[str, str]:
+    """Words of the status page's template.
+
+    old: names of published notebooks that are older than their code; results: the folder of
+    benchmarks' figures.
     """
     first = manifests[0]
-    note = f"```{{warning}}\nThe published copy is older than the code of {', '.join(old)}.\n```" * bool(old)
+    commits = sorted({str(manifest["git_commit"]) for manifest in manifests})
     facts = {"run": run, "source": profile.source, "base model": profile.base_model,
-             "commit": ", ".join(sorted({str(m["git_commit"]) for m in manifests})),
-             "finished": max(m["finished_at"] for m in manifests), **first["machine"], **first["versions"]}
+             "commit": ", ".join(commits),
+             "finished": max(manifest["finished_at"] for manifest in manifests),
+             **first["machine"], **first["versions"]}
     rows = [{"what": what, "which": str(which)} for what, which in facts.items()]
-    return {"warning": note, "facts": table(rows), "steps": table(step_costs(run)), "measured": measured(results)}
+    return {"warning": _warning(old), "facts": table(rows), "steps": table(step_costs(run)),
+            "measured": measured(results)}

@@ -20,7 +20,7 @@ from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.config.runs import load_run, open_run, resolve
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
-from xinstruct_utils.core.files import read_json, write_json
+from xinstruct_utils.core.files import read_json, write_bytes, write_json
 from xinstruct_utils.core.paths import REPO, root, run_dir, step_dir
 from xinstruct_utils.core.process import peak_rss
 from xinstruct_utils.core.secrets import hide_known

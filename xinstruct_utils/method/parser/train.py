@@ -1,66 +1,110 @@
-"""Train the packaged parser: `python -m xinstruct_utils train-parser` (some minutes on one core)."""
+"""Train the packaged parser: `python -m xinstruct_utils train-parser` (minutes on one core)."""
 
+import argparse
 import random
 import re
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import write_json
 from xinstruct_utils.method.syntax import HOME, Sentence, chart_parser, shipped
 
+if TYPE_CHECKING:
+    import nltk
+    import torch
 
-def treebank(path=HOME / "treebank.txt"):
-    """The trees of a treebank file, one a line: brackets with labels, leaves as word/TAG. Raises InputError."""
+LEARNING_RATE = 1e-3
+ENCODER_LEARNING_RATE = 1e-4
+BATCH = 16     # sentences
+
+
+def treebank(path: Path = HOME / "treebank.txt") -> list["nltk.Tree"]:
+    """The trees of a treebank file, one a line: brackets with labels, leaves as word/TAG.
+
+    Raises InputError that names the line.
+    """
     import nltk
 
     trees = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        bracketed = re.sub(r"([^\s()]+)/([^\s()/]+)", r"(\2 \1)", line)
         try:
-            trees.append(nltk.Tree.fromstring("(TOP " + re.sub(r"([^\s()]+)/([^\s()/]+)", r"(\2 \1)", line) + ")"))
+            trees.append(nltk.Tree.fromstring(f"(TOP {bracketed})"))
         except ValueError as error:
-            raise InputError(f"{path}, line {number}: expected a tree in brackets, but: {error}") from None
+            raise InputError(f"{path}, line {number}: expected a tree in brackets, but: {error}"
+                             ) from None
     return trees
 
 
-def main(epochs=28, lr=1e-3, encoder_lr=1e-4, batch=16, seed=0):
-    """Train the packaged parser on the treebank (two minutes on one core) and write parser/model.safetensors, config.json."""
+def _optimizer(parser: "torch.nn.Module", steps: int) -> tuple[
+        "torch.optim.Optimizer", "torch.optim.lr_scheduler.LRScheduler"]:
+    """AdamW with a smaller rate for the encoder's layer, and its schedule over `steps`."""
+    import torch
+
+    rates = {False: LEARNING_RATE, True: ENCODER_LEARNING_RATE}
+    groups = []
+    for of_encoder, rate in rates.items():
+        weights = [weight for name, weight in parser.named_parameters()
+                   if weight.requires_grad and name.startswith("pretrained") == of_encoder]
+        groups.append({"params": weights, "lr": rate})
+    optimizer = torch.optim.AdamW(groups)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, list(rates.values()), total_steps=steps + 1, pct_start=0.1)
+    return optimizer, schedule
+
+
+def train(epochs: int, seed: int) -> None:
+    """Train on the treebank; writes parser/model.safetensors and config.json."""
     import torch
     from benepar.decode_chart import ChartDecoder
     from safetensors.torch import save_file
 
     torch.manual_seed(seed)
     torch.set_num_threads(1)
-    trees, rng = treebank(), random.Random(seed)
-    tags = {tag: i for i, tag in enumerate(["UNK", *sorted({tag for tree in trees for _, tag in tree.pos()})])}
-    parser, rows = chart_parser(tags, labels := ChartDecoder.build_vocab(trees)), [Sentence(t.leaves(), tree=t) for t in trees]
-    groups = [[p for n, p in parser.named_parameters() if p.requires_grad and n.startswith("pretrained") == tuned]
-              for tuned in (False, True)]
-    optimizer = torch.optim.AdamW([{"params": g, "lr": r} for g, r in zip(groups, (lr, encoder_lr), strict=True)])
-    steps = epochs * -(-len(rows) // batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [lr, encoder_lr], total_steps=steps + 1, pct_start=0.1)
+    trees = treebank()
+    names = sorted({tag for tree in trees for _, tag in tree.pos()})
+    tags = {tag: i for i, tag in enumerate(["UNK", *names])}
+    labels = ChartDecoder.build_vocab(trees)
+    parser = chart_parser(tags, labels)
+    rows = [Sentence(tree.leaves(), tree=tree) for tree in trees]
+    _fit(parser, rows, epochs, random.Random(seed))
+    weights = {name: weight.half() if weight.is_floating_point() else weight
+               for name, weight in shipped(parser).items()}
+    save_file(weights, HOME / "model.safetensors")
+    write_json(HOME / "config.json", {"tags": tags, "labels": labels, "trees": len(trees),
+                                      "epochs": epochs, "seed": seed})
+
+
+def _fit(parser: "torch.nn.Module", rows: list[Sentence], epochs: int, rng: random.Random) -> None:
+    """The training loop, with a line for each epoch."""
+    import torch
+
+    optimizer, schedule = _optimizer(parser, epochs * -(-len(rows) // BATCH))
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     start = time.time()
     for epoch in range(1, epochs + 1):
         rng.shuffle(rows)
-        for i in range(0, len(rows), batch):
+        for i in range(0, len(rows), BATCH):
             optimizer.zero_grad()
-            for _, part in parser.train().encode_and_collate_subbatches(rows[i:i + batch], 4000):
+            parts = parser.train().encode_and_collate_subbatches(rows[i:i + BATCH], 4000)
+            for _, part in parts:
                 parser.compute_loss(part).backward()
-            torch.nn.utils.clip_grad_norm_([*groups[0], *groups[1]], 1.0)
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             schedule.step()
-        print(f"epoch {epoch}/{epochs} ETA {(time.time() - start) * (epochs / epoch - 1):.0f} s", flush=True)
-    save_file({k: v.half() if v.is_floating_point() else v for k, v in shipped(parser).items()}, HOME / "model.safetensors")
-    write_json(HOME / "config.json", {"tags": tags, "labels": labels, "trees": len(trees), "epochs": epochs, "seed": seed})
+        left = (time.time() - start) * (epochs / epoch - 1)
+        print(f"epoch {epoch}/{epochs} ETA {left:.0f} s", flush=True)
 
 
-
-def arguments(parser):
+def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `train-parser`."""
     parser.add_argument("--epochs", type=int, default=28)
     parser.add_argument("--seed", type=int, default=0)
 
 
-def command(args):
+def command(args: argparse.Namespace) -> None:
     """Train the packaged parser."""
-    main(args.epochs, seed=args.seed)
+    train(args.epochs, args.seed)
