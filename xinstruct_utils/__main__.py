@@ -14,7 +14,7 @@ from xinstruct_utils.core.paths import root
 # their names begin with the command's, as `publish_model_arguments`.
 COMMANDS = {
     "run": ("workflow.execute", "run one step: a notebook for a run and a language (and a round)"),
-    "plan": ("reporting.cost", "what a run would do and why, and what it would cost"),
+    "plan": ("reporting.plan", "what a run would do and why, and what it would cost"),
     "book": ("reporting.book", "check a run's executed notebooks and build the book of them"),
     "publish": ("reporting.book", "copy a run's executed notebooks and tables to papermill_runs/published"),
     "publish-dataset": ("reporting.publish", "a run's data set as Parquet with a card"),
