@@ -55,10 +55,8 @@ def damage(text: str, rng: random.Random) -> str:
     Texts without sentence marks (Thai has no full stop) are cut between characters.
     """
     parts = pieces(text)
-    if len(parts) > 1 and rng.random() < 0.6:
-        flawed = _damage_sentences(parts, rng)
-    else:
-        flawed = _damage_characters(text, rng)
+    by_sentences = len(parts) > 1 and rng.random() < 0.6
+    flawed = _damage_sentences(parts, rng) if by_sentences else _damage_characters(text, rng)
     flawed = flawed.strip()
     if flawed and flawed != text.strip():
         return flawed
