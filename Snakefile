@@ -27,7 +27,7 @@ def manifest(step):
 
 
 def file_of_now(name, round):
-    return lambda wildcards: staleness.file_of_now(RUN) if chapters.step(name, wildcards.get("lang"), round) in STALE else []
+    return lambda wildcards: staleness.file_of_now(RUN) if chapters.step(name, wildcards.get("lang", "all"), round) in STALE else []
 
 
 wildcard_constraints:

@@ -3,7 +3,7 @@
 import pytest
 from conftest import tiny
 
-from xinstruct_utils.config.load import load_profile, parse_overrides
+from xinstruct_utils.config.load import CHECKS, load_profile, parse_overrides
 from xinstruct_utils.config.profile import EVALUATION, MACHINE
 from xinstruct_utils.config.runs import load_run, open_run, remove_run, resolve
 from xinstruct_utils.core.errors import InputError
@@ -89,6 +89,17 @@ def test_paths_become_absolute_so_that_a_run_goes_on_from_anywhere(tmp_path, mon
     made = load_profile("local", seed_path="{lang}/s.jsonl", corpus_path="c.jsonl", base_model="model")
     assert made.seed_path == str(tmp_path / "{lang}/s.jsonl") and made.base_model == str(tmp_path / "model")
     assert load_profile("atlas").base_model == "atlas" and "/" in load_profile("paper").base_model
+
+
+def test_a_setting_that_is_emptied_stays_empty_and_is_not_the_working_folder():
+    assert load_profile("smoke", **parse_overrides(["tuned_model=", "task_data="])).tuned_model == ""
+    with pytest.raises(InputError, match="seed_path and corpus_path are needed"):
+        load_profile("local", seed_path="", corpus_path="c.jsonl")
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_no_shipped_profile_has_a_fault_that_only_several_keys_together_have(check):
+    assert [name for name in PROFILES if check(load_profile(name))] == []
 
 
 def test_a_run_remembers_its_settings_and_refuses_others(runs):

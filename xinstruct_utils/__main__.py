@@ -1,35 +1,41 @@
-"""The one command: `python -m xinstruct_utils COMMAND ...`, as `make` calls it; `--help` lists the commands.
+"""The one command: `python -m xinstruct_utils COMMAND ...`, as `make` calls it.
 
-Exit code 0: done; 1: a notebook or a job failed; 2: bad input, told in one line; 130: stopped with Ctrl-C.
+Exit code 0: done; 1: a notebook or a job failed; 2: bad input, in one line; 130: stopped (Ctrl-C).
 """
 
 import argparse
 import importlib
 import re
 import sys
+from types import ModuleType
+from typing import Any
 
 from xinstruct_utils.core.errors import InputError, disk_full
 from xinstruct_utils.core.paths import root
 from xinstruct_utils.core.secrets import mask
 
-# name: (module, what it does). A module has for each command `arguments(parser)` and `command(args)`; where it has several,
-# their names begin with the command's, as `publish_model_arguments`.
+# name: (module, what it does). A module has for each command `arguments(parser)` and
+# `command(args)`; where it has several, their names begin with the command's, as
+# `publish_model_arguments`.
 COMMANDS = {
     "run": ("workflow.execute", "run one step: a notebook for a run and a language (and a round)"),
-    "plan": ("reporting.cost", "what a run would do and why, and what it would cost"),
+    "plan": ("reporting.plan", "what a run would do and why, and what it would cost"),
     "book": ("reporting.book", "check a run's executed notebooks and build the book of them"),
-    "publish": ("reporting.book", "copy a run's executed notebooks and tables to papermill_runs/published"),
+    "publish": ("reporting.book",
+                "copy a run's executed notebooks and tables to papermill_runs/published"),
     "publish-dataset": ("reporting.publish", "a run's data set as Parquet with a card"),
     "publish-model": ("reporting.publish", "a run's tuned model with a card"),
-    "annotate": ("annotation.serve", "serve a form for people, or exchange labels with Label Studio"),
-    "seeds": ("method.seeds", "write baselines of the paper as rows: Bactrian-M, Bactrian-X, Alpaca-MT"),
+    "annotate": ("annotation.serve",
+                 "serve a form for people, or exchange labels with Label Studio"),
+    "seeds": ("method.seeds",
+              "write baselines of the paper as rows: Bactrian-M, Bactrian-X, Alpaca-MT"),
     "remove": ("config.runs", "delete a run and all its results"),
     "atlas-base": ("atlas.base", "retrain the Atlas base model"),
     "train-parser": ("method.parser.train", "retrain the packaged parser"),
 }
 
 
-def part(module, command: str, name: str):
+def part(module: ModuleType, command: str, name: str) -> Any:
     """A command's function `name` ("arguments" or "command") in its module."""
     own = f"{command.replace('-', '_')}_{name}"
     return getattr(module, own, None) or getattr(module, name)
@@ -38,7 +44,7 @@ def part(module, command: str, name: str):
 def overview() -> str:
     """The help page: a line for each command."""
     lines = [f"  {name:16} {what}" for name, (_, what) in COMMANDS.items()]
-    return "\n".join([__doc__.strip(), "", "commands (each has --help):", *lines])
+    return "\n".join([str(__doc__).strip(), "", "commands (each has --help):", *lines])
 
 
 def without_controls(text: str) -> str:
@@ -54,21 +60,24 @@ def main(argv: list[str] | None = None) -> int:
         return 0 if words else 2
     name, *rest = words
     if name not in COMMANDS:
-        print(f"error: no command {name!r}: expected one of {', '.join(COMMANDS)}", file=sys.stderr)
+        print(f"error: no command {name!r}: expected one of {', '.join(COMMANDS)}",
+              file=sys.stderr)
         return 2
+    home, purpose = COMMANDS[name]
     try:
-        module = importlib.import_module(f"xinstruct_utils.{COMMANDS[name][0]}")
-        parser = argparse.ArgumentParser(prog=f"python -m xinstruct_utils {name}", description=COMMANDS[name][1])
+        module = importlib.import_module(f"xinstruct_utils.{home}")
+        parser = argparse.ArgumentParser(prog=f"python -m xinstruct_utils {name}",
+                                         description=purpose)
         part(module, name, "arguments")(parser)
         part(module, name, "command")(parser.parse_args(rest))
     except KeyboardInterrupt:
         return 130
     except (InputError, RuntimeError, OSError) as error:
-        told = disk_full(error, root()) or error
-        if isinstance(told, OSError):
+        reason = disk_full(error, root()) or error
+        if isinstance(reason, OSError):
             raise
-        print(f"error: {without_controls(str(told))}", file=sys.stderr)
-        return 2 if isinstance(told, InputError) else 1
+        print(f"error: {without_controls(str(reason))}", file=sys.stderr)
+        return 2 if isinstance(reason, InputError) else 1
     return 0
 
 

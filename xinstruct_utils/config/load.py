@@ -1,9 +1,10 @@
-"""Profiles: one flat YAML file of literals each; unknown keys and wrong types are errors that name the file."""
+"""Profiles: one flat YAML file of literals each; bad keys and values are errors that name it."""
 
 import difflib
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import get_origin
+from typing import Any, get_origin
 
 from pydantic import ValidationError
 
@@ -13,136 +14,257 @@ from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.core.secrets import holds_secret
 
+PROFILES = REPO / "profiles"
+ACCELERATE = PROFILES / "accelerate"
+YAML_ENDINGS = (".yaml", ".yml")
+# Names that are no folders, though a folder may be called so.
+PACKAGED = ("atlas", "minilm")
+# Models that a run tunes itself; a baseline or an opponent of that name would hide one of them.
+OUR_MODELS = ("refined", "unrefined", "seed")
 
-def checked(values, origin):
-    """The values as a Profile. Raises InputError that names `origin`, the key, and a key of like name."""
+
+def checked(values: dict[str, Any], origin: str) -> Profile:
+    """The values as a Profile. Raises InputError that names `origin`, the key, and a like key."""
     try:
         profile = Profile.model_validate(values)
     except ValidationError as error:
-        lines = []
-        for e in error.errors():
-            key = str(e["loc"][0])
-            close = difflib.get_close_matches(key, Profile.model_fields, 1)
-            lines.append(f"unknown key {key!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
-                         if e["type"] == "extra_forbidden" else f"{key}: {e['msg']}, but {e['input']!r} came")
-        raise InputError(f"{origin}: {'; '.join(lines)}; the keys are those of xinstruct_utils.config.profile.Profile") from None
+        faults = "; ".join(map(_fault, error.errors()))
+        raise InputError(f"{origin}: {faults}; the keys are those of "
+                         "xinstruct_utils.config.profile.Profile") from None
     for code in [*profile.languages, profile.featured]:
         languages.get(code)
-    if shown := [key for key, value in profile if holds_secret(str(value))]:
-        raise InputError(f"{origin}: {', '.join(shown)} holds what looks like a key or a password, and settings are written into "
-                         "the run; keep it in an environment variable: a server that server_command starts has it too, "
-                         "XINSTRUCT_SERVER_KEY is sent to it, and $NAME in an address is filled in, as http://me:$NAME@host/v1")
-    if profile.source == "files" and not (profile.seed_path and (profile.corpus_path or profile.corpus_source != "files")):
-        raise InputError(f"{origin}: source is 'files', so seed_path and corpus_path are needed, for instance "
-                         'SET="seed_path=my/seed.jsonl corpus_path=my/corpus.jsonl"')
-    if profile.engine == "server" and not all(url.startswith(("http://", "https://")) for url in profile.server_urls or [""]):
-        raise InputError(f"{origin}: engine is 'server', so server_urls is needed: a list of addresses, for instance "
-                         'SET="server_urls=http://127.0.0.1:8000/v1,http://127.0.0.1:8001/v1"')
-    if profile.accelerate_config:
-        path, started = accelerate_config(profile.accelerate_config)
-        if started["num_processes"] != profile.train_processes:
-            raise InputError(f"{origin}: train_processes is {profile.train_processes}, but {path} starts "
-                             f"{started['num_processes']}; make them equal")
-    named = [b.partition("=") for b in profile.baselines]
-    if bad := [f"{name}{sign}{file}" for name, sign, file in named
-               if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name) or not file or name in ("refined", "unrefined", "seed")]:
-        raise InputError(f"{origin}: baselines: expected name=file.jsonl, the name not refined, unrefined or seed, but "
-                         f"{', '.join(bad)} came")
-    for key in ("batch_rows", "batch_rows_under_3k"):
-        if (rows := getattr(profile, key)) % profile.train_processes:
-            raise InputError(f"{origin}: {key} is {rows}, which cannot be shared out to {profile.train_processes} "
-                             "train_processes; expected a multiple of them")
-    if profile.source == "files" and profile.benchmarks and profile.judge_by == "oracle":
-        raise InputError(f"{origin}: benchmarks need a judge, and the oracle knows the Atlas only; set judge_by=openai")
+    for check in CHECKS:
+        fault = check(profile)
+        if fault:
+            raise InputError(f"{origin}: {fault}")
     return profile
 
 
-def accelerate_config(name):
-    """(Path, values) of an accelerate configuration: a name in profiles/accelerate, or a file. Raises InputError."""
+def _fault(error: Any) -> str:
+    """One of pydantic's errors, in words."""
+    key = str(error["loc"][0])
+    if error["type"] != "extra_forbidden":
+        return f"{key}: {error['msg']}, but {error['input']!r} came"
+    like = difflib.get_close_matches(key, Profile.model_fields, 1)
+    return f"unknown key {key!r}" + (f" (did you mean {like[0]!r}?)" if like else "")
+
+
+def lack_of_sources(profile: Profile) -> str | None:
+    """A run on files has seed data, and a corpus unless that comes from the hub."""
+    if profile.source != "files":
+        return None
+    if profile.seed_path and (profile.corpus_path or profile.corpus_source != "files"):
+        return None
+    return ("source is 'files', so seed_path and corpus_path are needed, for instance "
+            'SET="seed_path=my/seed.jsonl corpus_path=my/corpus.jsonl"')
+
+
+def lack_of_servers(profile: Profile) -> str | None:
+    """The engine "server" has addresses."""
+    if profile.engine != "server":
+        return None
+    urls = profile.server_urls
+    if urls and all(url.startswith(("http://", "https://")) for url in urls):
+        return None
+    return ("engine is 'server', so server_urls is needed: a list of addresses, for instance "
+            'SET="server_urls=http://127.0.0.1:8000/v1,http://127.0.0.1:8001/v1"')
+
+
+def other_number_of_processes(profile: Profile) -> str | None:
+    """An accelerate configuration starts as many processes as the profile counts with."""
+    if not profile.accelerate_config:
+        return None
+    path, config = accelerate_config(profile.accelerate_config)
+    if config["num_processes"] == profile.train_processes:
+        return None
+    return (f"train_processes is {profile.train_processes}, but {path} starts "
+            f"{config['num_processes']}; make them equal")
+
+
+def bad_baselines(profile: Profile) -> str | None:
+    """Baselines have names of their own, and files."""
+    bad = [baseline for baseline in profile.baselines if not _is_baseline(baseline)]
+    if not bad:
+        return None
+    return ("baselines: expected name=file.jsonl, the name not refined, unrefined or seed, but "
+            f"{', '.join(bad)} came")
+
+
+def _is_baseline(text: str) -> bool:
+    name, _, file = text.partition("=")
+    plain = re.fullmatch(r"[A-Za-z0-9][\w-]*", name)
+    return bool(plain and file and name not in OUR_MODELS)
+
+
+def batches_that_cannot_be_shared(profile: Profile) -> str | None:
+    """Each process of a training has as many rows of a batch as the others."""
+    for key in ("batch_rows", "batch_rows_under_3k"):
+        rows = getattr(profile, key)
+        if rows % profile.train_processes:
+            return (f"{key} is {rows}, which cannot be shared out to {profile.train_processes} "
+                    "train_processes; expected a multiple of them")
+    return None
+
+
+def lack_of_a_judge(profile: Profile) -> str | None:
+    """Questions on files have a judge that can read them."""
+    if profile.source == "files" and profile.benchmarks and profile.judge_by == "oracle":
+        return ("benchmarks need a judge, and the oracle knows the Atlas only; set "
+                "judge_by=openai")
+    return None
+
+
+# What no single key can say; each gives the fault in words, or None.
+def keys_in_settings(profile: Profile) -> str | None:
+    """Settings are written into the run, so no key may stand in one."""
+    names = [name for name, value in profile if holds_secret(str(value))]
+    if not names:
+        return None
+    return (f"{', '.join(names)} holds what looks like a key or a password, and settings are "
+            "written into the run; keep it in an environment variable: a server that "
+            "server_command starts has it too, XINSTRUCT_SERVER_KEY is sent to it, and $NAME in an "
+            "address is filled in, as http://me:$NAME@host/v1")
+
+
+CHECKS: tuple[Callable[[Profile], str | None], ...] = (
+    keys_in_settings,
+    lack_of_sources,
+    lack_of_servers,
+    other_number_of_processes,
+    bad_baselines,
+    batches_that_cannot_be_shared,
+    lack_of_a_judge,
+)
+
+
+def _names_in(folder: Path) -> str:
+    """Names of the YAML files of a folder, as an error lists them."""
+    return ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+
+
+def _yaml_in(path: Path, read: Callable[[str], Any]) -> Any:
+    """What a YAML file holds. Raises InputError where it is none."""
     import yaml
 
-    path = Path(name) if name.endswith((".yaml", ".yml")) else REPO / "profiles" / "accelerate" / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in (REPO / "profiles" / "accelerate").glob("*.yaml")))
-        raise InputError(f"accelerate_config is {name!r}: expected a YAML file that `accelerate config` made, or one of {known}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return read(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
-    counts = [values.get(k) for k in ("num_machines", "num_processes")] if isinstance(values, dict) else [None]
+
+
+def accelerate_config(name: str) -> tuple[Path, dict[str, Any]]:
+    """(Path, values) of an accelerate configuration: a name in profiles/accelerate, or a file.
+
+    Raises InputError where it is neither, or says no number of machines and processes.
+    """
+    import yaml
+
+    path = Path(name) if name.endswith(YAML_ENDINGS) else ACCELERATE / f"{name}.yaml"
+    if not path.is_file():
+        raise InputError(f"accelerate_config is {name!r}: expected a YAML file that `accelerate "
+                         f"config` made, or one of {_names_in(ACCELERATE)}")
+    values = _yaml_in(path, yaml.safe_load)
+    counts: list[Any] = [None]
+    if isinstance(values, dict):
+        counts = [values.get(key) for key in ("num_machines", "num_processes")]
     if not all(type(n) is int and n > 0 for n in counts):
-        raise InputError(f"{path}: expected num_machines and num_processes, whole numbers above 0, but {counts} came")
+        raise InputError(f"{path}: expected num_machines and num_processes, whole numbers above "
+                         f"0, but {counts} came")
     return path, values
 
 
-def _read_yaml(text):
+def _read_yaml(text: str) -> Any:
     """YAML, in which 1e-5 is a number (PyYAML's rules, of YAML 1.1, make it a string)."""
     import yaml
 
     class Loader(yaml.SafeLoader):
         pass
 
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+    exponent = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", exponent, list("-+0123456789"))
     return yaml.load(text, Loader)
 
 
-def load_profile(name_or_path, **overrides):
+def load_profile(name_or_path: str | Path, **overrides: Any) -> Profile:
     """A profile by name (profiles/<name>.yaml) or path, with overrides. Raises InputError.
 
     Relative paths become absolute, so that a run reads the same files wherever it is gone on with.
     """
-    import yaml
-
-    path = Path(name_or_path) if str(name_or_path).endswith((".yaml", ".yml")) else REPO / "profiles" / f"{name_or_path}.yaml"
+    name = str(name_or_path)
+    path = Path(name) if name.endswith(YAML_ENDINGS) else PROFILES / f"{name}.yaml"
     if not path.exists():
-        known = ", ".join(sorted(p.stem for p in (REPO / "profiles").glob("*.yaml")))
-        raise InputError(f"no profile {str(name_or_path)!r}: expected a YAML file or one of {known} (with --profile, or PROFILE= "
-                         "of make)")
-    try:
-        values = _read_yaml(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
+        raise InputError(f"no profile {name!r}: expected a YAML file or one of "
+                         f"{_names_in(PROFILES)} (with --profile, or PROFILE= of make)")
+    values = _yaml_in(path, _read_yaml) or {}
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected 'key: value' lines, but {type(values).__name__} came")
     values |= overrides
     if overrides.get("languages") and values.get("featured") not in values["languages"]:
         values["featured"] = values["languages"][0]
-    for key in ("seed_path", "corpus_path", "translations_path", "base_model", "tuned_model", "encoder", "task_data"):
-        given = values.get(key)
-        if isinstance(given, str) and (key.endswith("_path") or Path(given).is_dir()) and given not in ("atlas", "minilm"):
-            values[key] = str(Path(given).expanduser().absolute())
-    for key in ("opponent", "human_labels"):
-        if str(values.get(key)).endswith(".jsonl"):
-            values[key] = str(Path(values[key]).expanduser().absolute())
-    if str(values.get("accelerate_config")).endswith((".yaml", ".yml")):
-        values["accelerate_config"] = str(Path(values["accelerate_config"]).expanduser().absolute())
-    if isinstance(values.get("benchmarks"), list):
-        values["benchmarks"] = [str(Path(str(path)).expanduser().absolute()) for path in values["benchmarks"]]
-    for key in ("baselines", "others"):
-        if isinstance(values.get(key), list):                          # name=file
-            parts = [str(given).partition("=") for given in values[key]]
-            values[key] = [f"{name}{sign}{Path(path).expanduser().absolute() if path else ''}" for name, sign, path in parts]
-    return checked(values, str(path) + (" with " + ", ".join(overrides) if overrides else ""))
+    values = {key: _with_absolute_paths(key, value) for key, value in values.items()}
+    return checked(values, f"{path} with {', '.join(overrides)}" if overrides else str(path))
 
 
-def parse_overrides(pairs):
-    """`key=value` strings as a dict of literals (YAML rules: 3 is a number, true a boolean; texts are taken as they are)."""
-    import yaml
+def _with_absolute_paths(key: str, value: Any) -> Any:
+    """A setting whose files, where it names some, have absolute paths."""
+    if isinstance(value, str) and is_path(key, value):
+        return _absolute(value)
+    if key == "benchmarks" and isinstance(value, list):
+        return [_absolute(str(file)) for file in value]
+    if key in ("baselines", "others") and isinstance(value, list):
+        return [_with_absolute_file(str(named)) for named in value]
+    return value
 
-    made = {}
+
+def is_path(key: str, value: str) -> bool:
+    """Is the value of this setting a path here? Else it is a name: a hub id, a model's."""
+    if value in ("", *PACKAGED):
+        return False
+    if key in ("seed_path", "corpus_path", "translations_path"):
+        return True
+    if key in ("opponent", "human_labels"):
+        return value.endswith(".jsonl")
+    if key == "accelerate_config":
+        return value.endswith(YAML_ENDINGS)
+    if key in ("base_model", "tuned_model", "encoder", "task_data"):
+        return Path(value).is_dir()
+    return False
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def _with_absolute_file(named: str) -> str:
+    """As it is, `name=file` with an absolute file."""
+    name, sign, file = named.partition("=")
+    return f"{name}{sign}{_absolute(file) if file else ''}"
+
+
+def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
+    """`key=value` strings as a dict of literals. Raises InputError.
+
+    YAML's rules: 3 is a number, true a boolean; what a profile holds as text is taken as it is.
+    """
+    overrides = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key:
             raise InputError(f"expected key=value, but {pair!r} came")
-        kind = Profile.model_fields[key].annotation if key in Profile.model_fields else None
-        if get_origin(kind) is list:
-            made[key] = value.strip("[]").replace(",", " ").split()
-        elif kind in (str, str | None):
-            made[key] = value
-        else:
-            try:
-                made[key] = _read_yaml(value)
-            except yaml.YAMLError:
-                made[key] = value
-    return made
+        overrides[key] = _literal(key, value)
+    return overrides
 
+
+def _literal(key: str, value: str) -> Any:
+    """The text of a setting as a value of its type."""
+    import yaml
+
+    kind = Profile.model_fields[key].annotation if key in Profile.model_fields else None
+    if get_origin(kind) is list:
+        return value.strip("[]").replace(",", " ").split()
+    if kind in (str, str | None):
+        return value
+    try:
+        return _read_yaml(value)
+    except yaml.YAMLError:
+        return value

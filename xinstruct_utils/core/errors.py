@@ -1,6 +1,7 @@
 """Bad input and full disks: the errors that a person is shown in one line."""
 
 from errno import EDQUOT, ENOSPC
+from pathlib import Path
 
 from xinstruct_utils.core.secrets import redact
 
@@ -15,7 +16,9 @@ class InputError(Exception):
         super().__init__(*(redact(word) if isinstance(word, str) else word for word in words))
 
 
-def disk_full(error, where):
+def disk_full(error: BaseException, where: Path | str) -> InputError | None:
     """The InputError to raise in place of an OSError that says so, else None."""
-    return None if getattr(error, "errno", None) not in (ENOSPC, EDQUOT) else InputError(
-        f"the disk is full: no space was left for {where}; free some and run the same command again, finished steps are kept")
+    if getattr(error, "errno", None) not in (ENOSPC, EDQUOT):
+        return None
+    return InputError(f"the disk is full: no space was left for {where}; free some and run the "
+                      "same command again, finished steps are kept")

@@ -1,223 +1,391 @@
-"""What a run would cost: GPU-hours, disk and USD, before anything runs (`make plan`). An estimate, from a small model.
+"""What a run would cost: GPU-hours, disk and USD, before anything runs. An estimate, from a model.
 
-Tokens of each step come from the profile's sizes and the paper's mean lengths (Tables 2 and 8); a forward pass is 2 FLOP a
-weight and token, training 6 (4 where only adapters learn); time is FLOP over a sustained rate: the profile's `gpu_tflops`, else
-measured by `make bench` on a GPU, else assumed.
+Tokens of each step come from the profile's sizes and the paper's mean lengths (Tables 2 and 8); a
+forward pass is 2 FLOP a weight and token, training 6 (4 where only adapters learn); time is FLOP
+over a sustained rate: the profile's `gpu_tflops`, else measured by `make bench` on a GPU, else
+assumed. `reporting.plan` shows it.
 """
 
 import json
+import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from xinstruct_utils.atlas import BASE_MODEL
-from xinstruct_utils.config.runs import open_run, resolve_call
+from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
-from xinstruct_utils.core.files import read_json
+from xinstruct_utils.core.files import count_lines, read_json
 from xinstruct_utils.core.paper import paper_numbers
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.evaluation import tasks
 from xinstruct_utils.method import seeds
 from xinstruct_utils.method.translation import GOOGLE_USD
-from xinstruct_utils.workflow.chapters import of_run, steps_of
-from xinstruct_utils.workflow.staleness import stale_steps
+from xinstruct_utils.workflow.chapters import of_run
 
-# Sustained TFLOP/s where nothing was measured: 40% and 50% of an A100's 312, and 5% while writing, which waits for memory;
-# of one CPU core, with the Atlas's small model (LOG.md).
-ASSUMED = {"gpu": {"train": 125.0, "read": 156.0, "write": 15.6}, "cpu": {"train": 0.045, "read": 0.04, "write": 0.02}}
-CHARS = {"Latn": 2.5}                   # characters a token; 1.0 in scripts that a base model mostly spells in bytes
+Kind = Literal["train", "read", "write"]
+Rates = dict[Kind, float]
+
+# Sustained TFLOP/s where nothing was measured: 40% and 50% of an A100's 312, and 5% while writing,
+# which waits for memory; of one CPU core, with the Atlas's small model (LOG.md).
+ASSUMED: dict[str, Rates] = {
+    "gpu": {"train": 125.0, "read": 156.0, "write": 15.6},
+    "cpu": {"train": 0.045, "read": 0.04, "write": 0.02},
+}
+# The part of a measurement that gives a rate, and its share of the device's peak.
+MEASURED: dict[Kind, tuple[str, str]] = {
+    "train": ("sft_full", "mfu"),
+    "read": ("rating", "share_of_peak"),
+    "write": ("generation", "share_of_peak"),
+}
+CHARS = {"Latn": 2.5}                   # characters a token; 1.0 in scripts mostly spelled in bytes
 INSTRUCTION = 30                        # tokens
-ATLAS = {"output": 55, "instruction": 12}
 # Items of a task's test set times the choices that are read; XCOPA is asked in three readings.
 CHOICES = {"xnli": 5010 * 3, "xcopa": 500 * 2 * 3, "xstorycloze": 1511 * 2}
-ITEM, MODELS = 60, 4                    # tokens of a choice with its premise; base, refined, unrefined and seed are asked
+ITEM = 60                               # tokens of a choice with its premise
+MODELS = 4                              # base, refined, unrefined and seed are asked
+OURS = ("refined", "unrefined", "seed")
 
 
-def parameters(model):
-    """Weights of a base model: counted in its files, or read off its name ("Llama-2-7b"). Raises InputError."""
+class Lengths(NamedTuple):
+    """Mean tokens of a pair's two sides."""
+
+    output: int
+    instruction: int
+
+    @property
+    def pair(self) -> int:
+        """Tokens of both."""
+        return self.output + self.instruction
+
+
+ATLAS = Lengths(output=55, instruction=12)
+
+
+class Work(TypedDict):
+    """Heavy work of a step: so many tokens are trained on, read or written, so many times."""
+
+    step: str
+    kind: Kind
+    tokens: int
+    passes: int
+
+
+class StepHours(TypedDict):
+    """A step of all languages: its tokens, with repetitions, and hours of one device."""
+
+    step: str
+    tokens: int
+    hours: float
+
+
+class Estimate(TypedDict):
+    """A run's cost; sums over the profile's languages."""
+
+    steps: list[StepHours]
+    hours: float
+    weights: int
+    gb: float
+    usd: dict[str, float]
+
+
+def parameters(model: str) -> int:
+    """Weights of a base model: counted in its files, or read off its name ("Llama-2-7b").
+
+    Raises InputError where neither tells.
+    """
     folder = BASE_MODEL if model == "atlas" else Path(model)
-    total = 0
-    for file in folder.glob("*.safetensors"):
-        with open(file, "rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                size = 1
-                for n in tensor["shape"]:
-                    size *= n
-                total += size
+    total = sum(map(_weights_in, folder.glob("*.safetensors")))
     if total:
         return total
-    told = re.search(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", Path(model).name.lower())
-    if not told:
-        raise InputError(f"base_model {model!r}: its size is not known here: expected a folder with safetensors, or a name with "
-                         "its size, such as Llama-2-7b-hf")
-    return round(float(told[1]) * {"b": 1e9, "m": 1e6}[told[2]])
+    size = re.search(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", Path(model).name.lower())
+    if not size:
+        raise InputError(f"base_model {model!r}: its size is not known here: expected a folder "
+                         "with safetensors, or a name with its size, such as Llama-2-7b-hf")
+    return round(float(size[1]) * {"b": 1e9, "m": 1e6}[size[2]])
 
 
-def rates(folder=REPO / "benchmarks" / "results", gpu=True, given=0.0):
-    """({"train", "read", "write"} in TFLOP/s, where they are from): given, or the newest measurement of a GPU, or assumed.
+def _weights_in(path: Path) -> int:
+    """Numbers that a file of safetensors holds, by its header."""
+    with open(path, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+    return sum(math.prod(tensor["shape"]) for name, tensor in header.items()
+               if name != "__metadata__")
 
-    A rate that is given is that of training and reading; a tenth of it is taken for writing, as in `ASSUMED`.
+
+def rates(folder: Path | str = REPO / "benchmarks" / "results", gpu: bool = True,
+          given: float = 0.0) -> tuple[Rates, str]:
+    """(TFLOP/s by kind of work, where they are from): given, or measured on a GPU, or assumed.
+
+    A rate that is given is that of training and reading; a tenth of it is taken for writing, as in
+    `ASSUMED`. Of several measurements in the folder, the newest counts.
     """
-    kind = "gpu" if gpu else "cpu"
-    found = dict(ASSUMED[kind])
     if given:
-        return {"train": given, "read": given, "write": given / 10}, f"given: gpu_tflops is {given:g}"
+        own: Rates = {"train": given, "read": given, "write": given / 10}
+        return own, f"given: gpu_tflops is {given:g}"
     if not gpu:
-        return found, "assumed: one core of a CPU"
-    files = [p for p in Path(folder).glob("gpu-*.json") if "tiny-model" not in p.name]
-    told = max(map(read_json, files), key=lambda t: t.get("date", ""), default=None)
-    if not told:
-        return found, "assumed: an A100; measure yours with python benchmarks/gpu.py"
-    parts, peak = told["parts"], told["parts"].get("product", {}).get("tflops")
-    for name, part in (("train", "sft_full"), ("read", "rating"), ("write", "generation")):
-        share = parts.get(part, {}).get("mfu" if name == "train" else "share_of_peak")
-        found[name] = peak * share if peak and share else found[name]
-    return found, f"measured: {told['machine']['device']}, {told.get('date', '')}"
+        return dict(ASSUMED["cpu"]), "assumed: one core of a CPU"
+    files = [path for path in Path(folder).glob("gpu-*.json") if "tiny-model" not in path.name]
+    newest = max(map(read_json, files), key=lambda report: report.get("date", ""), default=None)
+    if not newest:
+        return (dict(ASSUMED["gpu"]),
+                "assumed: an A100; measure yours with python benchmarks/gpu.py")
+    origin = f"measured: {newest['machine']['device']}, {newest.get('date', '')}"
+    return _measured(newest["parts"]), origin
 
 
-def lengths(profile, lang):
+def _measured(parts: dict[str, Any]) -> Rates:
+    """The rates of a measurement; what failed there is assumed."""
+    measured = dict(ASSUMED["gpu"])
+    peak = parts.get("product", {}).get("tflops")
+    for kind, (part, field) in MEASURED.items():
+        share = parts.get(part, {}).get(field)
+        if peak and share:
+            measured[kind] = peak * share
+    return measured
+
+
+def lengths(profile: Profile, lang: str) -> Lengths:
     """Mean tokens of an output and of an instruction."""
     if profile.source == "atlas":
-        return ATLAS["output"], ATLAS["instruction"]
-    chars = paper_numbers()["table2"].get(lang, {"output": [1000]})["output"][0]
-    return round(chars / CHARS.get(languages.get(lang).script, 1.0)), INSTRUCTION
+        return ATLAS
+    chars_per_token = CHARS.get(languages.get(lang).script, 1.0)
+    return Lengths(round(_output_chars(lang) / chars_per_token), INSTRUCTION)
 
 
-def corpus_texts(profile):
-    """How many texts of a language a run reads. Files of one's own are not opened for this: `corpus_size` stands for them."""
-    return profile.corpus_size if profile.source == "atlas" else profile.corpus_sample or profile.corpus_size
+def _output_chars(lang: str) -> float:
+    """Mean characters of an output (paper, Table 2); 1,000 where the paper has no figure."""
+    return paper_numbers()["table2"].get(lang, {"output": [1000]})["output"][0]
 
 
-def steps(profile, lang):
-    """The heavy work of one language: rows {step, kind, tokens, passes}, kind "train", "read" or "write"."""
-    p, (out, ins) = profile, lengths(profile, lang)
-    texts = corpus_texts(p)
-    pair, (d0x, d0r) = out + ins, map(len, seeds.split_seed([{"id": str(k)} for k in range(p.seed_size)], p.d0x_size, 0))
-    made_of = p.true_per_pair + p.damaged_per_pair + p.follower_per_pair + p.mismatched_per_pair
-    ratings = (d0r - min(p.held_out_pairs, d0r // 4)) * made_of
-    made = [("03 train generator", "train", p.seed_size * pair, p.generator_epochs),
-            ("03 write instructions", "read", texts * out, 1), ("03 write instructions", "write", texts * ins, 1)]
-    for k in range(1, p.iterations + 1):
-        rows = d0x + (p.keep if k > 1 else 0)
-        made += [(f"04 round {k}: train follower", "train", rows * pair, p.follower_epochs),
-                 (f"04 round {k}: its answers", "write", d0r * p.follower_per_pair * out, 1),
-                 (f"04 round {k}: train evaluator", "train", ratings * pair, p.evaluator_epochs * p.evaluators),
-                 (f"04 round {k}: rate", "read", texts * pair, p.evaluators + (k == 1 and p.source == "atlas"))]
-    asked, others, limit = prompts(p, lang), [named.partition("=")[2] for named in p.baselines], p.task_limit or 10**9
-    rows = 3 * p.seed_size + 2 * p.final_size + lines(others, lang)
-    items = sum(min(n, 3 * limit) for f, n in CHOICES.items() if any(t.startswith(f"{f}_") for t in tasks.covered(p.tasks, lang)))
-    if p.source == "atlas":
-        items += 3 * limit * len(p.tasks)
-    last = [("08_instruction_tuning", "tune models", "train", rows * pair, p.follower_epochs),
-            ("09_judge_evaluation", "answers", "write", asked * (2 * (3 + len(others)) + 1) * out, 1),
-            ("10_task_evaluation", "tasks", "read", items * ITEM, MODELS),
-            ("12_ablations", "answers", "write", (p.iterations * asked + 4 * min(asked, 150)) * out, 1)]
-    made += [(f"{name[:2]} {what}", *more) for name, what, *more in last if name in {chapter.name for chapter in of_run(p)}]
-    return [{"step": name, "kind": kind, "tokens": tokens, "passes": passes} for name, kind, tokens, passes in made if tokens]
+def corpus_texts(profile: Profile) -> int:
+    """How many texts of a language a run reads.
+
+    Files of one's own are not opened for this: `corpus_size` stands for them.
+    """
+    if profile.source == "atlas":
+        return profile.corpus_size
+    return profile.corpus_sample or profile.corpus_size
 
 
-def lines(files, lang):
-    """Lines of those files that are there; {lang} in a name is the language."""
-    paths = [Path(str(f).replace("{lang}", lang)) for f in files]
-    return sum(sum(1 for _ in open(path, "rb")) for path in paths if path.exists())
+def steps(profile: Profile, lang: str) -> list[Work]:
+    """The heavy work of one language."""
+    work = _backtranslation(profile, lang)
+    for k in range(1, profile.iterations + 1):
+        work += _refinement(profile, lang, k)
+    chapters = {chapter.name[:2] for chapter in of_run(profile)}
+    work += [row for row in _evaluation(profile, lang) if row["step"][:2] in chapters]
+    return [row for row in work if row["tokens"]]
 
 
-def prompts(profile, lang):
-    """How many questions the judge gets: the Atlas's own, or those of the benchmark files that are there."""
-    return profile.prompt_count if profile.source == "atlas" else lines(profile.benchmarks, lang)
+def _work(step: str, kind: Kind, tokens: int, passes: int = 1) -> Work:
+    return {"step": step, "kind": kind, "tokens": tokens, "passes": passes}
 
 
-def flops(row, weights, adapters=False):
-    """FLOP of a step."""
-    return row["tokens"] * row["passes"] * weights * (2 if row["kind"] != "train" else 4 if adapters else 6)
-
-
-def usd(profile, lang):
-    """What is paid for one language: {what: USD}. Chapter 9 compares models in both orders, and asks for the three views of
-    each; replies are counted at their longest."""
-    p, (out, ins) = profile, lengths(profile, lang)
-
-    def paid(n, tokens_in, tokens_out, by="judge"):
-        return n * (tokens_in * getattr(p, f"{by}_price_in") + tokens_out * getattr(p, f"{by}_price_out")) / 1e6
-
-    # Three pairs, sampled (and greedy); each model against an opponent of outside; the zero-shot answers twice.
-    models, outside = 3 + len(p.baselines) + len(p.others), p.opponent not in ("refined", "unrefined", "seed")
-    contests = 3 + 3 * p.judge_greedy + (models if outside else models - 3) + 2 + len(p.others)
-    asked = prompts(p, lang) if p.judge_by == "openai" else 0
-    chars = paper_numbers()["table2"].get(lang, {"output": [1000]})["output"][0]
-    seeds = {"google": p.seed_size * chars * GOOGLE_USD / 1e6,
-             "openai": paid(p.seed_size, out + 100, out, "translator" if p.translator_base_url else "judge")}
-    return {"judge": paid(asked * 2 * contests, 2 * out + ins + 300, p.judge_max_tokens),
-            "three views": paid(asked * (models + 1 + outside), out + ins + 300, p.judge_max_tokens),
-            "translation of prompts": paid(asked if p.translator_model else 0, ins + 100, 3 * ins),
-            "translation of seed data": seeds.get(p.seed_translator.partition(":")[0], 0.0)}
-
-
-def disk(profile, lang, weights, tuned):
-    """Bytes for one language: models in half precision, and the rows of the corpus as they pass through the steps."""
-    out, ins = lengths(profile, lang)
+def _backtranslation(profile: Profile, lang: str) -> list[Work]:
+    """Chapter 3."""
+    mean = lengths(profile, lang)
     texts = corpus_texts(profile)
+    return [
+        _work("03 train generator", "train", profile.seed_size * mean.pair,
+              profile.generator_epochs),
+        _work("03 write instructions", "read", texts * mean.output),
+        _work("03 write instructions", "write", texts * mean.instruction),
+    ]
+
+
+def _refinement(profile: Profile, lang: str, k: int) -> list[Work]:
+    """Chapter 4's round k. In the Atlas its first one also asks for each pair's likelihood."""
+    mean = lengths(profile, lang)
+    d0x, d0r = _split_sizes(profile)
+    followed = d0x + (profile.keep if k > 1 else 0)
+    outputs_of_a_pair = (profile.true_per_pair + profile.damaged_per_pair
+                         + profile.follower_per_pair + profile.mismatched_per_pair)
+    ratings = (d0r - min(profile.held_out_pairs, d0r // 4)) * outputs_of_a_pair
+    likelihoods = 1 if k == 1 and profile.source == "atlas" else 0
+    return [
+        _work(f"04 round {k}: train follower", "train", followed * mean.pair,
+              profile.follower_epochs),
+        _work(f"04 round {k}: its answers", "write",
+              d0r * profile.follower_per_pair * mean.output),
+        _work(f"04 round {k}: train evaluator", "train", ratings * mean.pair,
+              profile.evaluator_epochs * profile.evaluators),
+        _work(f"04 round {k}: rate", "read", corpus_texts(profile) * mean.pair,
+              profile.evaluators + likelihoods),
+    ]
+
+
+def _split_sizes(profile: Profile) -> tuple[int, int]:
+    """Pairs of D0x and of D0r."""
+    pairs = [{"id": str(k)} for k in range(profile.seed_size)]
+    d0x, d0r = seeds.split_seed(pairs, profile.d0x_size, 0)
+    return len(d0x), len(d0r)
+
+
+def _evaluation(profile: Profile, lang: str) -> list[Work]:
+    """Chapters 8 to 12, those that a run may not have among them."""
+    mean = lengths(profile, lang)
+    asked = prompts(profile, lang)
+    baselines = [named.partition("=")[2] for named in profile.baselines]
+    tuned = 3 * profile.seed_size + 2 * profile.final_size + lines(baselines, lang)
+    answers = asked * (2 * (3 + len(baselines)) + 1)
+    ablated = profile.iterations * asked + 4 * min(asked, 150)
+    return [
+        _work("08 tune models", "train", tuned * mean.pair, profile.follower_epochs),
+        _work("09 answers", "write", answers * mean.output),
+        _work("10 tasks", "read", _choices(profile, lang) * ITEM, MODELS),
+        _work("12 answers", "write", ablated * mean.output),
+    ]
+
+
+def _choices(profile: Profile, lang: str) -> int:
+    """Choices that a model reads for the tasks."""
+    limit = profile.task_limit or 10**9
+    covered = tasks.covered(profile.tasks, lang)
+    families = [family for family in CHOICES
+                if any(task.startswith(f"{family}_") for task in covered)]
+    choices = sum(min(CHOICES[family], 3 * limit) for family in families)
+    if profile.source == "atlas":
+        choices += 3 * limit * len(profile.tasks)
+    return choices
+
+
+def lines(files: Iterable[str], lang: str) -> int:
+    """Lines of those files that are there; {lang} in a name is the language."""
+    paths = [Path(file.replace("{lang}", lang)) for file in files]
+    return sum(count_lines(path) for path in paths if path.exists())
+
+
+def prompts(profile: Profile, lang: str) -> int:
+    """How many questions the judge gets: the Atlas's own, or those of the benchmark files here."""
+    if profile.source == "atlas":
+        return profile.prompt_count
+    return lines(profile.benchmarks, lang)
+
+
+def flops(work: Work, weights: float, adapters: bool = False) -> float:
+    """FLOP of a step's work with a model of so many weights."""
+    return work["tokens"] * work["passes"] * weights * _flop_per_weight(work["kind"], adapters)
+
+
+def _flop_per_weight(kind: Kind, adapters: bool) -> int:
+    """FLOP a weight and token."""
+    if kind != "train":
+        return 2
+    return 4 if adapters else 6
+
+
+def usd(profile: Profile, lang: str) -> dict[str, float]:
+    """What is paid for one language: {what: USD}.
+
+    Chapter 9 compares models in both orders, and asks for the three views of each; replies are
+    counted at their longest.
+    """
+    mean = lengths(profile, lang)
+    asked = prompts(profile, lang) if profile.judge_by == "openai" else 0
+    translated = asked if profile.translator_model else 0
+    read = mean.output + mean.instruction + 300
+    reply = profile.judge_max_tokens
+    contests = asked * 2 * _contests(profile)
+    views = asked * (_models(profile) + 1 + _is_of_outside(profile.opponent))
+    return {
+        "judge": _paid(profile, "judge", contests, read + mean.output, reply),
+        "three views": _paid(profile, "judge", views, read, reply),
+        "translation of prompts": _paid(profile, "judge", translated, mean.instruction + 100,
+                                        3 * mean.instruction),
+        "translation of seed data": _translated_seeds(profile, lang),
+    }
+
+
+def _paid(profile: Profile, to: str, calls: int, tokens_in: int, tokens_out: int) -> float:
+    """USD for so many calls, at the prices of the judge or the translator."""
+    price_in = getattr(profile, f"{to}_price_in")
+    price_out = getattr(profile, f"{to}_price_out")
+    return calls * (tokens_in * price_in + tokens_out * price_out) / 1e6
+
+
+def _is_of_outside(opponent: str) -> bool:
+    """Is the opponent none of our models?"""
+    return opponent not in OURS
+
+
+def _models(profile: Profile) -> int:
+    """Models that are compared."""
+    return len(OURS) + len(profile.baselines) + len(profile.others)
+
+
+def _contests(profile: Profile) -> int:
+    """Comparisons of one question.
+
+    Three pairs, sampled (and greedy); each model against an opponent of outside; the zero-shot
+    answers twice, and against those of others.
+    """
+    pairs = 6 if profile.judge_greedy else 3
+    models = _models(profile)
+    rivals = models if _is_of_outside(profile.opponent) else models - len(OURS)
+    zero_shot = 2 + len(profile.others)
+    return pairs + rivals + zero_shot
+
+
+def _translated_seeds(profile: Profile, lang: str) -> float:
+    """USD for the translation of the seed data."""
+    translator = profile.seed_translator.partition(":")[0]
+    if translator == "google":
+        return profile.seed_size * _output_chars(lang) * GOOGLE_USD / 1e6
+    if translator == "openai":
+        output = lengths(profile, lang).output
+        to = "translator" if profile.translator_base_url else "judge"
+        return _paid(profile, to, profile.seed_size, output + 100, output)
+    return 0.0
+
+
+def disk(profile: Profile, lang: str, weights: int, tuned: int) -> int:
+    """Bytes for one language: models in half precision, and the rows that steps write.
+
+    weights, tuned: of the base model, and of the model that chapter 8 tunes.
+    """
     models = 1 + profile.iterations * (1 + profile.evaluators)
-    row = 4 * out + 4 * ins + 150                   # about four bytes a token, and what JSON adds
-    return (2 * weights * models + 2 * tuned * (3 + len(profile.baselines))
-            + texts * row * (3 + 3 * profile.iterations))
+    tuned_models = 3 + len(profile.baselines)
+    row = 4 * lengths(profile, lang).pair + 150     # four bytes a token, and what JSON adds
+    copies = 3 + 3 * profile.iterations
+    return 2 * weights * models + 2 * tuned * tuned_models + corpus_texts(profile) * row * copies
 
 
-def checkpoints(profile, weights):
-    """Bytes that a training holds while it runs: its weights in the end, and before that two checkpoints with weights, and
-    with a master copy and two moments in float32; adapters are small."""
-    return weights * (0 if profile.lora_rank else 4 + 2 * 14 * (profile.save_steps > 0))
+def checkpoints(profile: Profile, weights: int) -> int:
+    """Bytes that a training holds while it runs.
+
+    Its weights in the end, and before that two checkpoints with weights, and with a master copy
+    and two moments in float32; adapters are small.
+    """
+    if profile.lora_rank:
+        return 0
+    return weights * (4 + 2 * 14) if profile.save_steps else weights * 4
 
 
-def estimate(profile):
-    """({"steps": rows with hours, "hours", "gb", "usd"}, where the rates are from); sums over the profile's languages."""
-    weights, gpu = parameters(profile.base_model), profile.base_model != "atlas"
+def estimate(profile: Profile) -> tuple[Estimate, str]:
+    """(The run's cost, where the rates are from). Raises InputError for a model of unknown size."""
+    weights = parameters(profile.base_model)
     tuned = parameters(profile.tuned_model or profile.base_model)
-    rate, origin = rates(gpu=gpu, given=profile.gpu_tflops)
-    table = {}
+    rate, origin = rates(gpu=profile.base_model != "atlas", given=profile.gpu_tflops)
+    table: dict[str, StepHours] = {}
     for lang in profile.languages:
-        for row in steps(profile, lang):
-            told = table.setdefault(row["step"], {"step": row["step"], "tokens": 0, "hours": 0.0})
-            told["tokens"] += row["tokens"] * row["passes"]
-            size = weights if row["step"] < "08" else tuned
-            told["hours"] += flops(row, size, profile.lora_rank > 0) / rate[row["kind"]] / 1e12 / 3600
+        for work in steps(profile, lang):
+            name = work["step"]
+            row = table.setdefault(name, {"step": name, "tokens": 0, "hours": 0.0})
+            row["tokens"] += work["tokens"] * work["passes"]
+            size = weights if name < "08" else tuned
+            flop = flops(work, size, adapters=profile.lora_rank > 0)
+            row["hours"] += flop / rate[work["kind"]] / 1e12 / 3600
+    stored = sum(disk(profile, lang, weights, tuned) for lang in profile.languages)
     paid = [usd(profile, lang) for lang in profile.languages]
-    return {"steps": list(table.values()), "hours": sum(r["hours"] for r in table.values()), "weights": weights,
-            "gb": (sum(disk(profile, lang, weights, tuned) for lang in profile.languages)
-                   + checkpoints(profile, max(weights, tuned))) / 1e9,
-            "usd": {k: sum(p[k] for p in paid) for k in paid[0]}}, origin
-
-
-def show(profile):
-    """Print the estimate."""
-    told, origin = estimate(profile)
-    unit = "core-hours" if profile.base_model == "atlas" else "GPU-hours"
-    print(f"\nEstimate for {', '.join(profile.languages)}, {told['weights'] / 1e6:,.1f} M weights (rates {origin}):")
-    for row in told["steps"]:
-        print(f"  {row['step']:32} {row['tokens'] / 1e6:12,.2f} M tokens {row['hours']:12,.3f} {unit}")
-    print(f"  {'in all':32} {'':21} {told['hours']:12,.3f} {unit}")
-    if profile.source == "files" and not profile.corpus_sample:
-        print(f"  for {corpus_texts(profile):,} texts a language (corpus_size; your files were not counted)")
-    print(f"  disk {told['gb']:,.2f} GB; paid: " + ", ".join(f"{k} ${v:,.2f}" for k, v in told["usd"].items())
-          + ("" if any(prompts(profile, lang) for lang in profile.languages) else " (no benchmarks named: nothing is judged)"))
-
-
-def arguments(parser):
-    """Arguments of `plan`: the variables of `make plan`."""
-    parser.add_argument("--run", required=True)
-    parser.add_argument("--profile")
-    parser.add_argument("--langs", default="")
-    parser.add_argument("--set", default="", help="key=value ...")
-
-
-def command(args):
-    """Print the steps that would run and why, and what they would cost."""
-    profile = resolve_call(args.run, args.profile, args.langs, args.set)
-    open_run(args.run, profile, note=False)      # a run made with other settings is refused, as `make run` would
-    stale = stale_steps(args.run, profile)
-    for step, reason in stale.items():
-        print(f"{step}: {reason}")
-    print(f"{len(stale)} of {len(steps_of(profile))} steps to run")
-    show(profile)
+    run: Estimate = {
+        "steps": list(table.values()),
+        "hours": sum(row["hours"] for row in table.values()),
+        "weights": weights,
+        "gb": (stored + checkpoints(profile, max(weights, tuned))) / 1e9,
+        "usd": {what: sum(row[what] for row in paid) for what in paid[0]},
+    }
+    return run, origin

@@ -1,4 +1,4 @@
-"""The chapters: one table, from which a run's steps, their order, its accounting and its forms are made."""
+"""The chapters: one table, of which a run's steps, their order, its account and forms are made."""
 
 import shlex
 import sys
@@ -51,7 +51,10 @@ def never(profile: Profile) -> bool:
 
 @dataclass(frozen=True)
 class Rows:
-    """How rows leave a chapter: the stage that counts them, the files that hold them, the chapter they came in from."""
+    """How rows leave a chapter: the stage that counts them, the files that hold them.
+
+    source: the chapter from which they came in.
+    """
 
     stage: str
     files: tuple[str, ...]
@@ -62,10 +65,11 @@ class Rows:
 class Chapter:
     """A notebook's place in a run.
 
-    reads: chapters whose steps must be finished (of the refinement, its last round; its first round reads what is named
-    here, every later one the round before). rounds: it runs once a round. when: whether a run has it. heavy: whether it takes
-    one of the machine's places for models. priority: of steps that could run now, the highest goes first. form: people
-    answer it. across: it runs once, over all languages, after all else.
+    reads: chapters whose steps must be finished (of the refinement, its last round; its first round
+    reads what is named here, every later one the round before). rounds: it runs once a round. when:
+    whether a run has it. heavy: whether it takes one of the machine's places for models. priority:
+    of steps that could run now, the highest goes first. form: people answer it. across: it runs
+    once, over all languages, after all else.
     """
 
     name: str
@@ -88,8 +92,8 @@ class Chapter:
         return f"{name}_{iteration}" if iteration else name
 
 
-# Languages go forward side by side, whichever is behind first (a round's priority falls with its number): one that is left
-# alone at the end would use one core of all.
+# Languages go forward side by side, whichever is behind first (a round's priority falls with its
+# number): one that is left alone at the end would use one core of all.
 CHAPTERS = (
     Chapter("01_seed_data", heavy=translates_with_a_model, priority=95,
             rows=Rows("split", ("d0x.jsonl", "d0r.jsonl"))),
@@ -103,10 +107,12 @@ CHAPTERS = (
     Chapter("06_statistics", ("05_diversification",)),
     Chapter("07_quality_review", ("05_diversification",), form="quality"),
     Chapter("08_instruction_tuning", ("05_diversification",), heavy=always, priority=20),
-    Chapter("09_judge_evaluation", ("08_instruction_tuning",), when=is_judged, heavy=always, priority=10),
+    Chapter("09_judge_evaluation", ("08_instruction_tuning",), when=is_judged, heavy=always,
+            priority=10),
     Chapter("10_task_evaluation", ("08_instruction_tuning",), when=has_tasks, heavy=always),
     Chapter("11_human_evaluation", ("09_judge_evaluation",), when=is_judged, form="preference"),
-    Chapter("12_ablations", (REFINEMENT, "09_judge_evaluation"), when=knows_the_truth, heavy=always),
+    Chapter("12_ablations", (REFINEMENT, "09_judge_evaluation"), when=knows_the_truth,
+            heavy=always),
     Chapter(RESULTS, across=True),
 )
 ANY_LANGUAGE = "{lang}"                          # in Snakemake's rules: a wildcard
@@ -121,7 +127,10 @@ def of_run(profile: Profile) -> list[Chapter]:
 
 @dataclass(frozen=True)
 class StepId:
-    """One execution of a chapter: its notebook, a language ("all" across languages) and a round (None without)."""
+    """One execution of a chapter: its notebook, a language and a round (None without).
+
+    lang: "all" across languages.
+    """
 
     notebook: str
     lang: str
@@ -136,7 +145,7 @@ class StepId:
         return f"{name}/iter{self.iteration}" if self.iteration else name
 
 
-def step(name: str, lang: str | None, iteration: int | None = None) -> StepId:
+def step(name: str, lang: str, iteration: int | None = None) -> StepId:
     """The step of a chapter; one across languages has "all" in a language's place."""
     return StepId(name, "all" if BY_NAME[name].across else lang, iteration)
 
@@ -155,10 +164,10 @@ def read_by(reader: StepId, profile: Profile) -> list[StepId]:
     chapter = BY_NAME[reader.notebook]
     if chapter.across:
         return [other for other in steps_of(profile) if other != reader]
-    if chapter.rounds and reader.iteration > 1:
+    if reader.iteration and reader.iteration > 1:
         return [StepId(chapter.name, reader.lang, reader.iteration - 1)]
-    last = {name: profile.iterations if BY_NAME[name].rounds else None for name in chapter.reads}
-    return [StepId(name, reader.lang, k) for name, k in last.items()]
+    return [StepId(name, reader.lang, BY_NAME[name].rounds_of(profile)[-1])
+            for name in chapter.reads]
 
 
 def priority(step: StepId) -> int:
@@ -169,5 +178,6 @@ def priority(step: StepId) -> int:
 def command_line(step: StepId, run: str) -> str:
     """The verb for a step, as a shell takes it."""
     words = [sys.executable, "-m", "xinstruct_utils", "run", step.notebook, "--run", run]
-    line = f"{shlex.join(words)} --lang {step.lang}"      # not quoted: it may be Snakemake's wildcard
+    # The language is not quoted: it may be Snakemake's wildcard.
+    line = f"{shlex.join(words)} --lang {step.lang}"
     return f"{line} --iteration {step.iteration}" if step.iteration else line

@@ -1,10 +1,13 @@
-"""The one verb: `python -m xinstruct_utils run NOTEBOOK --run R --lang L [--iteration K] [-p key=value ...]`.
+"""The one verb: one notebook for a run and a language (and a round).
 
-Runs one notebook through papermill, with the profile's values for the parameters that it declares. A step that is what its
-code, settings and inputs would make is up to date (`staleness`); one that was begun with the same ones resumes; any other
-is made anew, and the verb says why.
+    python -m xinstruct_utils run NOTEBOOK --run R --lang L [--iteration K] [-p key=value ...]
+
+Runs it through papermill, with the profile's values for the parameters that it declares. A step
+that is what its code, settings and inputs would make is up to date (`staleness`); one that was
+begun with the same ones resumes; any other is made anew, and the verb says why.
 """
 
+import argparse
 import fcntl
 import os
 import shutil
@@ -13,6 +16,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from xinstruct_utils.config.load import parse_overrides
@@ -27,20 +31,22 @@ from xinstruct_utils.core.secrets import hide_known
 from xinstruct_utils.prompts.requests import templates_digest
 from xinstruct_utils.workflow.manifest import write_manifest
 from xinstruct_utils.workflow.notebooks import notebooks_dir
-from xinstruct_utils.workflow.staleness import step_key, why_begun_anew, why_stale
+from xinstruct_utils.workflow.staleness import Key, step_key, why_begun_anew, why_stale
 
 
-def run_step(name: str, run: str, lang: str, iteration: int | None = None, profile: str | None = None,
-             overrides: dict | None = None, begun: float | None = None) -> Path:
-    """Run one step, or find it up to date. Returns its folder. Raises InputError, or RuntimeError if the notebook fails.
+def run_step(name: str, run: str, lang: str, iteration: int | None = None,
+             profile: str | None = None, overrides: dict[str, Any] | None = None,
+             begun: float | None = None) -> Path:
+    """Run one step, or find it up to date. Returns its folder.
 
-    begun: the clock's time from which the step's wall time counts.
+    begun: the clock's time from which the step's wall time counts. Raises InputError, or
+    RuntimeError if the notebook fails.
     """
     loaded = _with_language(run, lang, resolve(run, profile, overrides))
-    step_key(name, loaded, run, lang, iteration)          # a wrong call is refused before the run is noted
+    step_key(name, loaded, run, lang, iteration)     # a wrong call is refused before it is noted
     open_run(run, loaded)
     if lang == "all":
-        loaded = load_run(run)                            # with the languages that joined in earlier calls
+        loaded = load_run(run)                       # with languages that joined in earlier calls
     key = step_key(name, loaded, run, lang, iteration)
     home = step_dir(run, lang, name, iteration)
     home.mkdir(parents=True, exist_ok=True)
@@ -63,7 +69,7 @@ def _with_language(run: str, lang: str, profile: Profile) -> Profile:
     return profile.model_copy(update={"languages": [lang], "featured": lang})
 
 
-def _locked(home: Path, key: dict, facts: dict, begun: float) -> None:
+def _locked(home: Path, key: Key, facts: dict[str, Any], begun: float) -> None:
     """Run the step, whose lock is held, unless it is up to date."""
     reason = why_stale(home, facts["run"], key)
     if reason is None:
@@ -72,7 +78,9 @@ def _locked(home: Path, key: dict, facts: dict, begun: float) -> None:
     anew = why_begun_anew(home, facts["run"], key)
     if anew:
         print(f"made anew: {home}: {anew}")
-    if anew or not (home / "started.json").exists():      # made by hand, in Jupyter: nothing says with which settings
+    # What was made by hand, in Jupyter, does not say with which settings.
+    by_hand = not (home / "started.json").exists()
+    if anew or by_hand:
         _clear(home)
     for path in (home / "manifest.json", home / "notebook.ipynb", *home.rglob(".tmp-*")):
         path.unlink(missing_ok=True)
@@ -84,10 +92,10 @@ def _locked(home: Path, key: dict, facts: dict, begun: float) -> None:
     print(f"done: {home} in {facts['wall_s']:.1f} s")
 
 
-def _clear(folder):
-    """Empty a step's folder, except what `launch.run` made: it knows by itself whether that still fits."""
+def _clear(folder: Path) -> None:
+    """Empty a step's folder, except what `launch.run` made: it knows by itself what still fits."""
     for path in folder.iterdir():
-        if path.name in (".lock", "logs") or path.name.endswith(".key") or (folder / f".{path.name}.key").exists():
+        if _is_for_launch(path):
             continue
         if not path.is_dir() or path.is_symlink():
             path.unlink()
@@ -97,73 +105,123 @@ def _clear(folder):
             shutil.rmtree(path)
 
 
-def execute(name, home, parameters):
-    """Execute the notebook with papermill into <step>/notebook.ipynb. Returns it; RuntimeError with its exception."""
-    sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema would compile a grammar of web addresses for a second
+def _is_for_launch(path: Path) -> bool:
+    """Is this a lock, a log, or a job's folder or key?"""
+    is_key = path.name.endswith(".key")
+    return (path.name in (".lock", "logs") or is_key
+            or path.with_name(f".{path.name}.key").exists())
+
+
+def execute(name: str, home: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Execute the notebook with papermill into <step>/notebook.ipynb. Returns it.
+
+    Raises InputError where the notebook did, RuntimeError with any other exception.
+    """
+    (home / "finish.json").unlink(missing_ok=True)
+    environ = {
+        "XINSTRUCT_STEP": str(home),
+        "XINSTRUCT_RUNS": str(root()),
+        "PYTHONHASHSEED": "0",
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+    }
+    # Sockets instead of ports: nothing for two kernels to collide at, nothing to listen to.
+    with (tempfile.TemporaryDirectory(prefix="xinstruct-") as sockets,
+          mock.patch.dict(os.environ, environ)):
+        notebook = _papermill(name, home / "notebook.ipynb", parameters, sockets)
+    if not (home / "finish.json").exists():
+        raise RuntimeError(f"{name} ended without step.finish(...), which belongs into its last "
+                           "cell")
+    return notebook
+
+
+def _papermill(name: str, out: Path, parameters: dict[str, Any], sockets: str) -> dict[str, Any]:
+    """The executed notebook; the kernel talks through sockets in a folder."""
+    # Without this, jsonschema would compile a grammar of web addresses for a second.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
     from traitlets.config import Config
 
-    (home / "finish.json").unlink(missing_ok=True)
-    out = home / "notebook.ipynb"
-    # The kernel runs in a session of its own, so it must be told to go when this process is killed.
-    last_will = f"__import__('xinstruct_utils.core.process').core.process.die_with_parent({os.getpid()})"
-    environ = dict(XINSTRUCT_STEP=str(home), XINSTRUCT_RUNS=str(root()), PYTHONHASHSEED="0",
-                   JUPYTER_PREFER_ENV_PATH="1", OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"))
-    # Sockets instead of ports: nothing for two kernels to collide at, nothing for others to listen to.
-    with tempfile.TemporaryDirectory(prefix="xinstruct-") as sockets, mock.patch.dict(os.environ, environ):
-        try:
-            made = papermill.execute_notebook(
-                notebooks_dir() / f"{name}.ipynb", out, parameters, kernel_name="python3", cwd=str(REPO), progress_bar=False,
-                request_save_on_cell_execute=False, extra_arguments=[f"--IPKernelApp.exec_lines={last_will}", "--log-level=50"],
-                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}))
-        except papermill.PapermillExecutionError as error:
-            if error.ename == InputError.__name__:
-                raise InputError(error.evalue) from None
-            raise RuntimeError(f"the notebook with the failure is {out}\n{name} failed in cell {error.cell_index}: "
-                               f"{error.ename}: {error.evalue}") from None
-        finally:
-            _without_keys(out)
-    if not (home / "finish.json").exists():
-        raise RuntimeError(f"{name} ended without step.finish(...), which belongs into its last cell")
-    return made
+    # The kernel runs in a session of its own, so it must be told to go when this one is killed.
+    process = "__import__('xinstruct_utils.core.process').core.process"
+    last_will = f"{process}.die_with_parent({os.getpid()})"
+    kernel = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+    try:
+        return papermill.execute_notebook(
+            notebooks_dir() / f"{name}.ipynb", out, parameters, kernel_name="python3",
+            cwd=str(REPO), progress_bar=False, request_save_on_cell_execute=False,
+            extra_arguments=[f"--IPKernelApp.exec_lines={last_will}", "--log-level=50"],
+            config=Config({"KernelManager": kernel}))
+    except papermill.PapermillExecutionError as error:
+        if error.ename == InputError.__name__:
+            raise InputError(error.evalue) from None
+        raise RuntimeError(f"the notebook with the failure is {out}\n{name} failed in cell "
+                           f"{error.cell_index}: {error.ename}: {error.evalue}") from None
+    finally:
+        _without_keys(out)
 
 
-def _without_keys(path):
-    """Take keys of the environment out of an executed notebook: a library's error may tell what a server sent back."""
+def _without_keys(path: Path) -> None:
+    """Take keys of the environment out of an executed notebook.
+
+    A library's error may tell what a server sent back.
+    """
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if (shown := hide_known(text)) != text:
+    shown = hide_known(text)
+    if shown != text:
         write_bytes(path, [shown.encode()])
 
 
-def _cost(home, notebook, begun):
-    """Wall time (with what earlier attempts spent on heavy parts that are still used), start-up and peak memory."""
-    for left in (p for p in home.rglob(".*.key") if p.stat().st_mtime < begun):  # of other code, not used any more
-        shutil.rmtree(left.with_name(left.name[1:-4]), ignore_errors=True)
-        left.unlink()
-    heavy = {p: {"wall_s": 0, "startup_s": 0, "peak_rss_mib": 0} | read_json(p).get("cost", {}) for p in home.rglob("done.json")}
-    first = next(c for c in notebook["cells"] if c["cell_type"] == "code")["metadata"]["papermill"]["start_time"]
-    startup = datetime.fromisoformat(first).timestamp() - begun
-    earlier = sum(c["wall_s"] for p, c in heavy.items() if p.stat().st_mtime < begun)
+def _cost(home: Path, notebook: dict[str, Any], begun: float) -> dict[str, float]:
+    """Wall time, start-up and peak memory of a step.
+
+    The wall time counts what earlier attempts spent on heavy parts that are still used.
+    """
+    _remove_unused(home, begun)
+    heavy, earlier = [], 0.0
+    for done in home.rglob("done.json"):
+        cost = {"wall_s": 0, "startup_s": 0, "peak_rss_mib": 0} | read_json(done).get("cost", {})
+        heavy.append(cost)
+        if done.stat().st_mtime < begun:
+            earlier += cost["wall_s"]
+    startup = _first_cell(notebook) - begun + sum(cost["startup_s"] or 0 for cost in heavy)
     own = peak_rss() + read_json(home / "finish.json")["kernel_rss_mib"]
-    return {"wall_s": round(time.time() - begun + earlier, 2), "heavy_s": round(sum(c["wall_s"] for c in heavy.values()), 2),
-            "startup_s": round(startup + sum(c["startup_s"] or 0 for c in heavy.values()), 2),
-            "peak_rss_mib": round(own + max([c["peak_rss_mib"] for c in heavy.values()], default=0))}
+    return {"wall_s": round(time.time() - begun + earlier, 2),
+            "heavy_s": round(sum(cost["wall_s"] for cost in heavy), 2),
+            "startup_s": round(startup, 2),
+            "peak_rss_mib": round(own + max((c["peak_rss_mib"] for c in heavy), default=0))}
 
 
-def arguments(parser):
+def _remove_unused(home: Path, begun: float) -> None:
+    """Remove jobs' folders that this attempt did not use: they are of other code."""
+    for key in list(home.rglob(".*.key")):
+        if key.exists() and key.stat().st_mtime < begun:
+            shutil.rmtree(key.with_name(key.name[1:-4]), ignore_errors=True)
+            key.unlink()
+
+
+def _first_cell(notebook: dict[str, Any]) -> float:
+    """The clock's time at which a notebook's first code cell began."""
+    first = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
+    return datetime.fromisoformat(first["metadata"]["papermill"]["start_time"]).timestamp()
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `run`."""
     parser.add_argument("notebook")
     parser.add_argument("--run", required=True, help="name of the run under papermill_runs/")
     parser.add_argument("--lang", required=True, help="ISO 639-1 code, or 'all' for 13_results")
     parser.add_argument("--iteration", type=int, help="round of refinement")
-    parser.add_argument("--profile", help="profile name or file; default: the run's own, or the one of the run's name")
-    parser.add_argument("-p", action="append", default=[], metavar="key=value", help="override a profile's value for this run")
+    parser.add_argument("--profile", help="profile name or file; default: the run's own, or the "
+                                          "one of the run's name")
+    parser.add_argument("-p", action="append", default=[], metavar="key=value",
+                        help="override a profile's value for this run")
 
 
-def command(args):
+def command(args: argparse.Namespace) -> None:
     """Run one step."""
     import psutil
 
-    began = psutil.Process().create_time()
-    given = parse_overrides(args.p)
-    run_step(args.notebook, args.run, args.lang, args.iteration, args.profile, given, began)
+    begun = psutil.Process().create_time()
+    overrides = parse_overrides(args.p)
+    run_step(args.notebook, args.run, args.lang, args.iteration, args.profile, overrides, begun)

@@ -1,4 +1,4 @@
-"""Heavy work in a subprocess: shown, logged, resumable, and gone when the kernel goes (DESIGN rule 5).
+"""Heavy work in a subprocess: shown, logged, resumable, gone when the kernel goes (DESIGN rule 5).
 
 Run by itself, `python -m xinstruct_utils.workflow.launch SETTINGS.json ...`, it is that subprocess.
 """
@@ -14,7 +14,7 @@ import time
 from errno import ENOSPC
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from xinstruct_utils.config.load import accelerate_config
 from xinstruct_utils.config.profile import MACHINE
@@ -26,19 +26,30 @@ from xinstruct_utils.core.process import die_with_parent, rank
 from xinstruct_utils.core.secrets import mask
 from xinstruct_utils.workflow.notebooks import modules_digest
 
-# Large tensors are freed and allocated at every step; without these, glibc gives the pages back to the kernel each
-# time (measured: a third of the training time on two cores).
-MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_TOP_PAD_": "134217728"}
-QUIET = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-         "DATASETS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
+# Large tensors are freed and allocated at every step; without these, glibc gives the pages back to
+# the kernel each time (measured: a third of the training time on two cores).
+MALLOC = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+    "MALLOC_TOP_PAD_": "134217728",
+}
+QUIET = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "DATASETS_VERBOSITY": "error",
+    "PYTHONWARNINGS": "ignore",
+}
 # Paths, hashes, and what may hold a key.
 UNSHOWN = ("input", "model", "data", "folders", "server_command", "server_urls")
 # Where a job of servers runs, not what it makes.
 SERVERS = ("server_urls", "server_concurrency", "server_command", "server_wait_s")
 LAUNCHER = "accelerate.commands.launch"
-TRAINING, LOCAL, REMOTE = "training.sft", "inference.local", "inference.remote"
+TRAINING = "training.sft"
+LOCAL = "inference.local"
+REMOTE = "inference.remote"
 
-Settings = dict
+Settings = dict[str, Any]
 Job = tuple[ModuleType | str, Settings, Path | str]
 
 
@@ -55,42 +66,63 @@ class Place(NamedTuple):
         """Does one process do the work on this machine's devices?"""
         if self.by_servers:
             return False
-        return (accelerate_config(self.accelerate)[1]["num_processes"] if self.accelerate else self.processes) == 1
+        if self.accelerate:
+            return accelerate_config(self.accelerate)[1]["num_processes"] == 1
+        return self.processes == 1
 
 
-def command(settings_paths: list, processes: int = 1, config: str = "", nodes: int = 1) -> list[str]:
+THIS = ["-m", "xinstruct_utils.workflow.launch"]
+
+
+def command(settings_paths: list[Any], processes: int = 1, config: str = "",
+            nodes: int = 1) -> list[str]:
     """The command line of heavy jobs; one process needs no launcher and saves its start-up.
 
-    config: an accelerate configuration (`config.load.accelerate_config`), which then says how many processes there are.
-    On several nodes, `srun` starts this module once a node, which starts the node's launcher. Without `config`, the
-    processes are those of a node, and know of each other by `rank` only. Raises InputError outside a Slurm allocation.
+    config: an accelerate configuration (`config.load.accelerate_config`), which then says how many
+    processes there are. On several nodes, `srun` starts this module once a node, which starts the
+    node's launcher. Without `config`, the processes are those of a node, and know of each other by
+    `rank` only. Raises InputError outside a Slurm allocation.
     """
-    ours = ["-m", "xinstruct_utils.workflow.launch", *map(str, settings_paths)]
-    processes = min(processes, int(os.environ.get("SLURM_GPUS_ON_NODE", processes)))  # without `config`: of this node
-    path, values = accelerate_config(config) if config else ("inference_nodes", {"num_machines": nodes})
-    nodes = values["num_machines"]
-    configured = [sys.executable, "-m", LAUNCHER, "--config_file", str(path)]
-    if nodes == 1 and config:
-        return [*configured, "--main_process_port", "0", *ours]
-    here = [*(_several(processes) if processes > 1 else []), *ours]
+    jobs = [*THIS, *map(str, settings_paths)]
+    if config:
+        return _configured(config, jobs)
+    on_node = min(processes, int(os.environ.get("SLURM_GPUS_ON_NODE", processes)))
+    here = [*_several(on_node), *jobs] if on_node > 1 else jobs
     if nodes == 1:
         return [sys.executable, *here]
+    # The first rank waits for shards of all: none may go missing.
+    srun = [*_srun(nodes, "inference_nodes"), "--kill-on-bad-exit=1"]
+    return [*srun, sys.executable, *THIS, "--share", str(nodes), *here]
+
+
+def _configured(config: str, jobs: list[str]) -> list[str]:
+    """The command line that an accelerate configuration asks for."""
+    path, values = accelerate_config(config)
+    nodes = values["num_machines"]
+    launcher = ["-m", LAUNCHER, "--config_file", str(path)]
+    if nodes == 1:
+        return [sys.executable, *launcher, "--main_process_port", "0", *jobs]
+    srun = _srun(nodes, str(path))
+    return [*srun, sys.executable, *THIS, "--node", *launcher, *_meeting_place(), *jobs]
+
+
+def _srun(nodes: int, wanted_by: str) -> list[str]:
+    """Slurm's command that starts one process a node. Raises InputError outside an allocation."""
     if not shutil.which("srun") or not os.environ.get("SLURM_JOB_ID"):
-        raise InputError(f"{path}: {nodes} nodes are started with srun, inside a Slurm allocation (sbatch or salloc with "
-                         f"--nodes={nodes}); there is none here")
-    srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
-    if not config:                               # the first rank waits for shards of all: none may go missing
-        return [*srun, "--kill-on-bad-exit=1", sys.executable, *ours[:2], "--share", str(nodes), *here]
-    return [*srun, sys.executable, *ours[:2], "--node", *configured[1:], *_meeting_place(), *ours]
+        raise InputError(f"{wanted_by}: {nodes} nodes are started with srun, inside a Slurm "
+                         f"allocation (sbatch or salloc with --nodes={nodes}); there is none here")
+    return ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
 
 
 def _several(processes: int) -> list[str]:
     """The launcher of several processes on this machine.
 
-    Without --multi_gpu, accelerate would silently start one process only where there is no GPU; port 0 is any free one.
+    Without --multi_gpu, accelerate would silently start one process only where there is no GPU;
+    port 0 is any free one.
     """
-    return ["-m", LAUNCHER, "--multi_gpu", "--num_processes", str(processes), "--num_machines", "1",
-            "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    return ["-m", LAUNCHER, "--multi_gpu", "--num_processes", str(processes),
+            "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+            "--main_process_port", "0"]
 
 
 def _meeting_place() -> list[str]:
@@ -110,18 +142,21 @@ def _share(nodes: str, *line: str) -> None:
 def _node(*line: str) -> None:
     """On each node: become its launcher, which has to know which node this is."""
     at = line.index("--config_file")
-    os.execv(sys.executable, [sys.executable, *line[:at], "--machine_rank", os.environ["SLURM_PROCID"], *line[at:]])
+    own_rank = ["--machine_rank", os.environ["SLURM_PROCID"]]
+    os.execv(sys.executable, [sys.executable, *line[:at], *own_rank, *line[at:]])
 
 
 def run_of(out: Path | str) -> str | None:
     """The run in whose folder a job works, None outside of the runs: a job there has no profile."""
     home = Path(out).absolute()
-    run = home.relative_to(root()).parts[0] if home.is_relative_to(root()) else None
-    return run if run and (root() / run / "run.json").exists() else None
+    if not home.is_relative_to(root()):
+        return None
+    run = home.relative_to(root()).parts[0]
+    return run if (root() / run / "run.json").exists() else None
 
 
 def key_of(module: str, settings: Settings, run: str | None = None) -> str:
-    """Digest of what a heavy job depends on: its code, settings, contents of its input file and of its model.
+    """Digest of what a heavy job depends on: its code, settings, contents of input file and model.
 
     A model that an earlier job of the same call will make is known by that job's own key.
     """
@@ -132,7 +167,8 @@ def key_of(module: str, settings: Settings, run: str | None = None) -> str:
         if begun.exists():
             files[name] = begun.read_text()
         elif path.exists():
-            files[name] = known_hash(path, hashes_dir(run) if run else path.parent / ".hashes")
+            notes = hashes_dir(run) if run else path.parent / ".hashes"
+            files[name] = known_hash(path, notes)
     # A model that is no folder is a hub id, known by its name.
     unseen = ("out", "input", "folders", *MACHINE, *({"model"} & set(files)))
     values = {name: value for name, value in settings.items() if name not in unseen}
@@ -140,15 +176,17 @@ def key_of(module: str, settings: Settings, run: str | None = None) -> str:
 
 
 def module_name(module: ModuleType | str) -> str:
-    """A job's module as it is noted: "training.sft" for `xinstruct_utils.training.sft`, given as module or by that name."""
+    """A job's module as it is noted: "training.sft" for `xinstruct_utils.training.sft`."""
     return module if isinstance(module, str) else module.__name__.removeprefix("xinstruct_utils.")
 
 
-def placed(module: str, settings: Settings, out: Path | str, processes: int | None = None) -> tuple[str, Settings, Place]:
+def placed(module: str, settings: Settings, out: Path | str,
+           processes: int | None = None) -> tuple[str, Settings, Place]:
     """A job as the profile of its run has it done: (module, settings, place).
 
-    Training and tasks have `train_processes` ranks or an accelerate configuration; inference has ranks of its own number,
-    or is done by servers (`engine`). processes: another number of ranks; where the run has no profile, 1.
+    Training and tasks have `train_processes` ranks or an accelerate configuration; inference has
+    ranks of its own number, or is done by servers (`engine`). processes: another number of ranks;
+    where the run has no profile, 1.
     """
     run = run_of(out)
     profile = load_run(run) if run else None
@@ -158,24 +196,27 @@ def placed(module: str, settings: Settings, out: Path | str, processes: int | No
     if module != LOCAL or profile is None:
         return module, settings, Place(ranks, by_servers=module == REMOTE)
     if profile.engine == "server":
-        return REMOTE, settings | {name: getattr(profile, name) for name in SERVERS}, Place(by_servers=True)
+        servers = {name: getattr(profile, name) for name in SERVERS}
+        return REMOTE, settings | servers, Place(by_servers=True)
     return module, settings, Place(profile.inference_processes or ranks, profile.inference_nodes)
 
 
-def run(module: ModuleType | str, settings: Settings, out: Path | str, processes: int | None = None) -> dict:
-    """Run one heavy job, `xinstruct_utils.<module>` with these settings, into the folder `out`; see `run_all`."""
+def run(module: ModuleType | str, settings: Settings, out: Path | str,
+        processes: int | None = None) -> dict[str, float]:
+    """Run one heavy job, `xinstruct_utils.<module>`, into the folder `out`; see `run_all`."""
     return run_all([(module, settings, out)], processes)[0]
 
 
-def run_all(jobs: list[Job], processes: int | None = None) -> list[dict]:
-    """Run heavy jobs (module, settings, folder) one after the other in one subprocess, which starts up only once.
+def run_all(jobs: list[Job], processes: int | None = None) -> list[dict[str, float]]:
+    """Run heavy jobs (module, settings, folder) in one subprocess, which starts up only once.
 
-    Jobs of another place (`placed`) get a subprocess of their own: the one before them has then given its GPUs back.
+    They run one after the other. Jobs of another place (`placed`) get a subprocess of their own:
+    the one before them has then given its GPUs back.
 
-    Shows settings and command, writes logs/<name>.log beside the first folder, shows the log's last line while it runs.
-    A finished job with the same settings and inputs is not repeated; a half-finished one goes on. Returns a list
-    of {"wall_s", "startup_s", "peak_rss_mib"}. Raises RuntimeError with the end of the log on failure, InputError
-    where bad input was the reason.
+    Shows settings and command, writes logs/<name>.log beside the first folder, shows the log's last
+    line while it runs. A finished job with the same settings and inputs is not repeated; a
+    half-finished one goes on. Returns a list of {"wall_s", "startup_s", "peak_rss_mib"}. Raises
+    RuntimeError with the end of the log on failure, InputError where bad input was the reason.
     """
     waiting = [job for job in (_prepared(*job, processes) for job in jobs) if job]
     for place, group in itertools.groupby(waiting, lambda job: job[1]):
@@ -187,10 +228,13 @@ def run_all(jobs: list[Job], processes: int | None = None) -> list[dict]:
 
 def _prepared(module: ModuleType | str, settings: Settings, out: Path | str,
               processes: int | None) -> tuple[Path, Place] | None:
-    """Write a job's settings file and show them: (its path, where it runs), or None where the job is done."""
-    module, settings, place = placed(module_name(module), settings, out, processes)
+    """Write a job's settings file and show them: (its path, where it runs).
+
+    None where the job is done.
+    """
+    name, settings, place = placed(module_name(module), settings, out, processes)
     out = Path(out)
-    key = key_of(module, settings, run_of(out))
+    key = key_of(name, settings, run_of(out))
     begun = out.with_name(f".{out.name}.key")
     done = out / "done.json"
     if done.exists() and read_json(done).get("key") == key:
@@ -198,19 +242,22 @@ def _prepared(module: ModuleType | str, settings: Settings, out: Path | str,
         print(f"{out.name}: already done")
         return None
     if out.exists() and not (begun.exists() and begun.read_text() == key):
-        shutil.rmtree(out)                       # left by other settings: shards of two kinds must not mix
+        shutil.rmtree(out)                       # of other settings: two kinds must not mix
     out.mkdir(parents=True, exist_ok=True)
     write_bytes(begun, [key.encode()])
     path = out.with_name(f"{out.name}.settings.json")
-    write_json(path, {"module": module, **settings, "out": str(out), "key": key})
-    shown = ", ".join(f"{name}={value}" for name, value in settings.items() if name not in UNSHOWN)
-    print(f"{out.name}: {module}, {shown}")
+    write_json(path, {"module": name, **settings, "out": str(out), "key": key})
+    shown = ", ".join(f"{setting}={value}" for setting, value in settings.items()
+                      if setting not in UNSHOWN)
+    print(f"{out.name}: {name}, {shown}")
     return path, place
 
 
 def one_device() -> dict[str, str]:
-    """Environment of a process that works alone: it sees the first GPU only. Over several, transformers would spread the
-    model by nn.DataParallel, which TRL refuses."""
+    """Environment of a process that works alone: it sees the first GPU only.
+
+    Over several, transformers would spread the model by nn.DataParallel, which TRL refuses.
+    """
     return {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
 
 
@@ -220,7 +267,10 @@ def _error_file(settings_path: Path) -> Path:
 
 
 def _watch(paths: list[Path], line: list[str], environ: dict[str, str]) -> None:
-    """Run the subprocess and show its progress. Raises what the jobs say of their failure, or the end of the log."""
+    """Run the subprocess and show its progress.
+
+    Raises what the jobs say of their failure, or the end of the log.
+    """
     home = paths[0].parent
     log = home / "logs" / paths[0].name.replace(".settings.json", ".log")
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -230,8 +280,9 @@ def _watch(paths: list[Path], line: list[str], environ: dict[str, str]) -> None:
     print("$", shown.replace(str(home) + os.sep, "").replace(str(REPO) + os.sep, ""))
     threads = {"OMP_NUM_THREADS": str(read_json(paths[0])["threads"])}
     with open(log, "ab") as stream:
-        child = subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
-                                 env=os.environ | MALLOC | QUIET | environ | threads)
+        child = subprocess.Popen(line, env=os.environ | MALLOC | QUIET | environ | threads,
+                                 stdout=stream, stderr=subprocess.STDOUT,
+                                 preexec_fn=die_with_parent)
         try:
             progress = None
             while child.poll() is None:
@@ -245,19 +296,24 @@ def _watch(paths: list[Path], line: list[str], environ: dict[str, str]) -> None:
         _fail(child.returncode, paths, log)
 
 
-def _fail(code: int, paths: list[Path], log: Path) -> None:
+def _fail(code: int, paths: list[Path], log: Path) -> NoReturn:
     """Raise what failed: a job's own word, the disk, or the end of the log."""
     for path in map(_error_file, paths):
         if path.exists():
             raise InputError(read_json(path)["message"])
-    if shutil.disk_usage(log.parent).free == 0:  # then no job could write why
-        raise disk_full(OSError(ENOSPC, ""), log.parent.parent)
+    no_space = disk_full(OSError(ENOSPC, ""), log.parent.parent)
+    if no_space and shutil.disk_usage(log.parent).free == 0:     # then no job could write why
+        raise no_space
     tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-    raise RuntimeError(f"heavy job failed with exit code {code}; the whole log is {log}; its end:\n{tail}")
+    raise RuntimeError(f"heavy job failed with exit code {code}; the whole log is {log}; its end:\n"
+                       f"{tail}")
 
 
 def _progress(log: Path | None, shown: str | None = None) -> str | None:
-    """Show the log's last line in place, where someone is watching (None: clear it); a page of the book needs none."""
+    """Show the log's last line in place, where someone is watching (None: clear it).
+
+    A page of the book needs none.
+    """
     if os.environ.get("XINSTRUCT_STEP"):
         return None
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log else [""]
@@ -268,16 +324,22 @@ def _progress(log: Path | None, shown: str | None = None) -> str | None:
 
 
 def _note_error(path: Path, error: Exception) -> None:
-    """In the subprocess: say why a job failed, where a person can mend it (each rank may; they say the same)."""
-    full = os.strerror(ENOSPC) in str(error)     # safetensors and others say it in errors of their own
-    bad = error if isinstance(error, InputError) else disk_full(OSError(ENOSPC, "") if full else error, path.parent)
-    if bad:
-        write_json(_error_file(path), {"message": str(bad)})
+    """In the subprocess: say why a job failed, where a person can mend it.
+
+    Each rank may; they say the same.
+    """
+    reason: Exception | None = error
+    if not isinstance(error, InputError):
+        # safetensors and others say it in errors of their own
+        full = os.strerror(ENOSPC) in str(error)
+        reason = disk_full(OSError(ENOSPC, "") if full else error, path.parent)
+    if reason:
+        write_json(_error_file(path), {"message": str(reason)})
 
 
 def main(paths: list[str]) -> None:
     """In the subprocess: run each settings file's module."""
-    die_with_parent()                            # with several processes, the parent is a launcher that may be killed
+    die_with_parent()                            # which may be a launcher, and be killed
     mask(sys.stdout)                             # both go into a log
     mask(sys.stderr)
     for path in map(Path, paths):

@@ -1,9 +1,13 @@
-"""Is a step stale? The one answer: by hashes of its code, settings, inputs and outputs, with the reason in words."""
+"""Is a step stale? The one answer, with the reason in words.
+
+It goes by hashes of the step's code, settings, inputs and outputs.
+"""
 
 import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from xinstruct_utils.config.profile import GROUPS, MACHINE, Profile
 from xinstruct_utils.config.runs import load_run
@@ -14,39 +18,61 @@ from xinstruct_utils.workflow.chapters import RESULTS, StepId, read_by, steps_of
 from xinstruct_utils.workflow.manifest import input_hash
 from xinstruct_utils.workflow.notebooks import code_key, parameters_of, setting_groups
 
-WORDS = {"code_digest": "its code", "modules_digest": "the package's code", "parameters": "its parameters",
-         "settings": "its settings", "languages": "the run's languages"}
+Key = dict[str, Any]
+
+# What a part of a key is called in a reason.
+WORDS = {
+    "code_digest": "its code",
+    "modules_digest": "the package's code",
+    "parameters": "its parameters",
+    "settings": "its settings",
+    "languages": "the run's languages",
+}
 
 
-def step_key(name: str, profile: Profile, run: str, lang: str, iteration: int | None = None) -> dict:
-    """What a step depends on besides its inputs: parameters, settings, digests of code; across languages, these too.
+def step_key(name: str, profile: Profile, run: str, lang: str,
+             iteration: int | None = None) -> Key:
+    """What a step depends on besides its inputs: parameters, settings, digests of code.
 
-    Raises InputError where the notebook and the call do not fit (see `notebooks.parameters_of`).
+    Across languages, on these too. Raises InputError where the notebook and the call do not fit
+    (see `notebooks.parameters_of`).
     """
     values = profile.model_dump()
-    groups = setting_groups(name)
+    settings = {group: {setting: values[setting] for setting in GROUPS[group]}
+                for group in setting_groups(name)}
     key = {"parameters": parameters_of(name, profile, run, lang, iteration), **code_key(name),
-           "settings": {group: {k: values[k] for k in GROUPS[group]} for group in groups}}
+           "settings": settings}
     if lang == "all":
         key["languages"] = profile.languages      # a run can grow by a language
     return key
 
 
-def _steady(part: str, value):
+def _steady(part: str, value: Any) -> Any:
     """A part of a key without what says only where and how fast a step ran."""
     if part == "parameters" and value:
-        return {name: x for name, x in value.items() if name not in MACHINE}
+        return {name: given for name, given in value.items() if name not in MACHINE}
     if part == "settings" and value:
-        return {group: _steady("parameters", values) for group, values in value.items()}
+        return {group: _steady("parameters", settings) for group, settings in value.items()}
     return value
 
 
-def differing(noted: dict, key: dict) -> list[str]:
+def differing(noted: Key, key: Key) -> list[str]:
     """Names of the parts of `key` that a step's file says otherwise."""
     return [part for part in key if _steady(part, noted.get(part)) != _steady(part, key[part])]
 
 
-def changed_files(folder: Path, hashes: dict[str, str], hash_of: Callable[[Path], str]) -> list[str]:
+def _words(parts: list[str]) -> str:
+    """Parts of a key that differ, as a reason."""
+    return " and ".join(WORDS[part] for part in parts) + " changed"
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    """A file of a step, {} where it is not there."""
+    return read_json(path) if path.exists() else {}
+
+
+def changed_files(folder: Path, hashes: dict[str, str],
+                  hash_of: Callable[[Path], str]) -> list[str]:
     """Names of those files (relative to `folder`) that are gone or have another hash."""
     return [name for name, known in hashes.items()
             if not (folder / name).exists() or hash_of(folder / name) != known]
@@ -62,67 +88,86 @@ def input_hash_in(run: str) -> Callable[[Path], str]:
     return functools.partial(input_hash, notes=hashes_dir(run))
 
 
-def why_stale(home: Path, run: str, key: dict) -> str | None:
-    """Why a step has to be made (again), in words; None where it is what its code, settings and inputs would make."""
-    if not (home / "manifest.json").exists():
-        return "it was begun and not finished" if (home / "started.json").exists() else "it was never made"
+def _why_inputs(hashes: dict[str, str], run: str) -> str | None:
+    """That inputs are others than those of these hashes, in words."""
+    names = changed_files(root(), hashes, input_hash_in(run))
+    return f"what it reads changed: {', '.join(names)}" if names else None
+
+
+def why_stale(home: Path, run: str, key: Key) -> str | None:
+    """Why a step has to be made (again), in words.
+
+    None where it is what its code, settings and inputs would make.
+    """
+    started = _noted(home / "started.json")
+    manifest = _noted(home / "manifest.json")
+    if not manifest:
+        return "it was begun and not finished" if started else "it was never made"
     if not (home / "notebook.ipynb").exists():
         return "its executed notebook is missing"
-    manifest = read_json(home / "manifest.json")
-    started = read_json(home / "started.json") if (home / "started.json").exists() else {}
     if started.get("attempt") != manifest.get("attempt"):
         return "a later attempt was not finished"
     if parts := differing(manifest, key):
-        return " and ".join(WORDS[part] for part in parts) + " changed"
-    if names := changed_files(root(), manifest["inputs"], input_hash_in(run)):
-        return f"what it reads changed: {', '.join(names)}"
+        return _words(parts)
+    if reason := _why_inputs(manifest["inputs"], run):
+        return reason
     if names := changed_files(home, manifest["outputs"], hash_in(run)):
         return f"what it wrote was changed: {', '.join(names)}"
     return None
 
 
-def why_begun_anew(home: Path, run: str, key: dict) -> str | None:
-    """Why what an unfinished attempt has left cannot be gone on with, in words; None where it can."""
-    if not (home / "started.json").exists():
+def why_begun_anew(home: Path, run: str, key: Key) -> str | None:
+    """Why what an unfinished attempt has left cannot be gone on with; None where it can."""
+    started = _noted(home / "started.json")
+    if not started:
         return None
-    if parts := differing(read_json(home / "started.json"), key):
-        return " and ".join(WORDS[part] for part in parts) + " changed"
-    inputs = read_json(home / "inputs.json") if (home / "inputs.json").exists() else {}
-    if names := changed_files(root(), inputs, input_hash_in(run)):
-        return f"what it reads changed: {', '.join(names)}"
-    return None
+    if parts := differing(started, key):
+        return _words(parts)
+    return _why_inputs(_noted(home / "inputs.json"), run)
 
 
-def _key_of(step: StepId, run: str, profile: Profile, noted: Profile) -> dict:
+def _key_of(step: StepId, run: str, profile: Profile, noted: Profile) -> Key:
     """A step's key; across languages, of all that the run has by now (`noted`)."""
-    languages = list(dict.fromkeys([*noted.languages, *profile.languages]))
-    whole = profile.model_copy(update={"languages": languages}) if step.lang == "all" else profile
-    return step_key(step.notebook, whole, run, step.lang, step.iteration)
+    if step.lang == "all":
+        languages = list(dict.fromkeys([*noted.languages, *profile.languages]))
+        profile = profile.model_copy(update={"languages": languages})
+    return step_key(step.notebook, profile, run, step.lang, step.iteration)
 
 
 def stale_steps(run: str, profile: Profile) -> dict[StepId, str]:
     """The steps of a run that have to run, each with its reason, in their order.
 
-    A step that reads from such a step is among them: it is looked at again when that one is finished, and may be up to date.
+    A step that reads from such a step is among them: it is looked at again when that one is
+    finished, and may be up to date.
     """
     stale: dict[StepId, str] = {}
     noted = load_run(run) if (run_dir(run) / "run.json").exists() else profile
     for step in steps_of(profile):
-        before = [str(other) for other in read_by(step, profile) if other in stale]
-        home = step.home(run)
         try:
-            reason = why_stale(home, run, _key_of(step, run, profile, noted))
-        except InputError as error:               # the verb says the same when it comes to this step
+            reason = why_stale(step.home(run), run, _key_of(step, run, profile, noted))
+        except InputError as error:            # the verb says the same when it comes to this step
             reason = str(error)
-        if reason is None and before:
-            reason = f"it reads {'other steps' if step.notebook == RESULTS else ', '.join(before)}"
+        if reason is None:
+            reason = _why_after([other for other in read_by(step, profile) if other in stale], step)
         if reason is not None:
             stale[step] = reason
     return stale
 
 
+def _why_after(stale: list[StepId], step: StepId) -> str | None:
+    """That a step reads from stale ones, in words."""
+    if not stale:
+        return None
+    if step.notebook == RESULTS:
+        return "it reads other steps"
+    return f"it reads {', '.join(map(str, stale))}"
+
+
 def file_of_now(run: str) -> str:
-    """A file of a run that is newer than all of its manifests (Snakemake goes by times; this one says: run again)."""
+    """A file of a run that is newer than all of its manifests.
+
+    Snakemake goes by times; this one says: run again.
+    """
     path = run_dir(run) / ".now"
     write_bytes(path, [str(time.time_ns()).encode()])     # Snakemake compares contents too
     return shown(path)
