@@ -86,8 +86,9 @@ publish-model: install  ## a run's tuned model with a card: RUN= LANGS=sw (UPLOA
 bench: install  ## measure the hot paths, each beside the obvious alternative
 	set -e; for script in $(wildcard benchmarks/*.py); do $(PYTHON) $$script; done
 
-lint: install  ## ruff on package, tests and notebooks; notebook hygiene
+lint: install  ## ruff on package, tests and notebooks; types of the rooms named in pyproject; notebook hygiene
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/test_notebooks_style.py
 
 clean: install  ## remove one run: RUN= (no run is ever removed without its name)

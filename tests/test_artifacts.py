@@ -1,5 +1,6 @@
 """Files that are whole or absent, ids, shards, and a step's account of its rows."""
 
+import ast
 import errno
 import json
 import os
@@ -8,8 +9,17 @@ import sys
 
 import pytest
 
+from xinstruct_utils.__main__ import COMMANDS
 from xinstruct_utils.core.errors import InputError
-from xinstruct_utils.core.files import content_id, digest, file_hash, read_json, read_jsonl, write_json, write_jsonl
+from xinstruct_utils.core.files import (
+    content_id,
+    digest,
+    file_hash,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.core.shards import Shards, joined
 from xinstruct_utils.workflow.manifest import input_hash
@@ -18,9 +28,39 @@ from xinstruct_utils.workflow.step import Step
 ODD = ["e\u0301", "a\r\nb", "line\u2028separator", "\x00\x1f", "🙂👩‍👩‍👧", "سلام ۔", '"quoted" \\ <b>']
 
 
-def test_importing_the_package_is_instant():
-    code = "import sys, xinstruct_utils.__main__, xinstruct_utils.core.shards; print({'torch', 'numpy', 'pandas', 'pydantic', 'yaml'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True).stdout == "set()\n"
+# Each takes a tenth of a second to several seconds to import.
+HEAVY = ("torch", "transformers", "datasets", "numpy", "pandas", "sklearn", "matplotlib", "pydantic",
+         "yaml", "papermill", "nbformat", "psutil", "httpx", "openai", "spacy", "babel")
+LOADED = f"import sys; print(sorted(set(sys.modules) & set({HEAVY!r})))"
+
+
+def last_line(*words):
+    """What a Python process prints last."""
+    line = [sys.executable, *words]
+    child = subprocess.run(line, cwd=REPO, capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
+    return child.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("code", [
+    "import xinstruct_utils", "import xinstruct_utils.__main__, xinstruct_utils.core.shards",
+    "from xinstruct_utils.__main__ import main; assert main(['--help']) == 0"])
+def test_importing_the_package_and_its_help_load_nothing_heavy(code):
+    assert last_line("-c", f"{code}; {LOADED}") == "[]"
+
+
+def test_a_heavy_module_that_is_loaded_is_seen():
+    assert last_line("-c", f"import xinstruct_utils.config.load; {LOADED}") == "['pydantic']"
+
+
+# What the packages above need themselves: importing one may load it, and no more.
+ALLOWED = {"pydantic"}
+
+
+@pytest.mark.parametrize("module", sorted({home for home, _ in COMMANDS.values()}))
+def test_the_help_of_a_command_loads_no_library_of_models_or_tables(module):
+    loaded = last_line("-c", f"import xinstruct_utils.{module}; {LOADED}")
+    assert set(ast.literal_eval(loaded)) <= ALLOWED
 
 
 def test_text_survives_a_round_trip_unchanged(tmp_path):

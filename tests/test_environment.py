@@ -13,7 +13,8 @@ import yaml
 
 from xinstruct_utils.core.paths import REPO
 
-PROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((REPO / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
 CONDA = yaml.safe_load((REPO / "environment.yml").read_text())
 
 
@@ -32,7 +33,8 @@ def of_pip(environment):
     return next(d["pip"] for d in environment["dependencies"] if isinstance(d, dict))
 
 
-@pytest.mark.parametrize("requirement", ["torch", "torch>=2", "torch==2.*", "torch==2.13.0+cpu", "torch==2.13.0; x>'3'"])
+@pytest.mark.parametrize("requirement", ["torch", "torch>=2", "torch==2.*", "torch==2.13.0+cpu",
+                                         "torch==2.13.0; x>'3'"])
 def test_a_pin_that_is_not_exact_is_found(requirement):
     with pytest.raises(AssertionError, match="no exact pin"):
         pins([requirement])
@@ -63,31 +65,55 @@ def test_conda_has_the_python_that_the_package_wants():
 
 
 def make(*words):
-    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VENV", "PYTHON", "RUN", "PROFILE", "LANGS", "SET")  # of `make test` itself
-    env = {k: v for k, v in os.environ.items() if k not in outer}
-    return subprocess.run(["make", "--no-print-directory", *words], cwd=REPO, env=env, capture_output=True, text=True)
+    # Variables of `make test` itself.
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VENV", "PYTHON", "RUN", "PROFILE", "LANGS", "SET")
+    env = {name: value for name, value in os.environ.items() if name not in outer}
+    line = ["make", "--no-print-directory", *words]
+    return subprocess.run(line, cwd=REPO, env=env, capture_output=True, text=True)
+
+
+def test_lint_checks_types_where_every_function_has_them():
+    assert "/x/python -m mypy\n" in make("-n", "lint", "PYTHON=/x/python").stdout
+    mypy = SETTINGS["tool"]["mypy"]
+    assert mypy["check_untyped_defs"] and not mypy.get("ignore_errors")
+    checked = " ".join(mypy["files"])
+    assert all(f"xinstruct_utils/{room}" in checked for room in ("core", "config", "workflow"))
+    for override in mypy["overrides"]:
+        assert set(override) == {"module", "disallow_untyped_defs"}, "no module is let off"
+    for file in mypy["files"]:
+        assert (REPO / file).exists(), file
+
+
+def test_no_file_of_the_rooms_that_are_checked_is_let_off_as_a_whole():
+    rooms = [path for room in ("core", "config", "workflow")
+             for path in (REPO / "xinstruct_utils" / room).rglob("*.py")]
+    bare = re.compile(r"#\s*type:\s*ignore(?!\[)|#\s*mypy:")
+    assert [path.name for path in rooms if bare.search(path.read_text(encoding="utf-8"))] == []
 
 
 def test_help_is_the_first_target_and_lists_all_others():
     shown = make().stdout
     assert shown == make("help").stdout
-    wanted = ("help book test test-slow lab smoke run plan annotate publish publish-dataset publish-model bench lint clean "
-              "atlas-base install-locked")
+    wanted = ("help book test test-slow lab smoke run plan annotate publish publish-dataset "
+              "publish-model bench lint clean atlas-base install-locked")
     assert [line.split()[0] for line in shown.splitlines()] == wanted.split()
 
 
-@pytest.mark.parametrize("words", [["clean"], ["clean", "RUN="], ["clean", "RUN=.."], ["clean", "RUN=published"],
-                                   ["clean", "RUN=nobody-made-this"], ["clean", "PROFILE=atlas"]])
+@pytest.mark.parametrize("words", [
+    ["clean"], ["clean", "RUN="], ["clean", "RUN=.."], ["clean", "RUN=published"],
+    ["clean", "RUN=nobody-made-this"], ["clean", "PROFILE=atlas"]])
 def test_clean_removes_nothing_that_was_not_named(words):
     before = sorted((REPO / "papermill_runs").glob("*"))
     made = make(*words, f"PYTHON={sys.executable}")
-    assert made.returncode and "error: " in made.stderr and sorted((REPO / "papermill_runs").glob("*")) == before
+    assert made.returncode and "error: " in made.stderr
+    assert sorted((REPO / "papermill_runs").glob("*")) == before
 
 
 def test_an_existing_environment_is_used_and_a_missing_one_is_made(tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").touch()
-    assert make("-n", "test", f"VENV={tmp_path}").stdout.startswith(f"{tmp_path}/bin/python -m pytest -n 2 ")
+    line = f"{tmp_path}/bin/python -m pytest -n 2 "
+    assert make("-n", "test", f"VENV={tmp_path}").stdout.startswith(line)
     assert make("-n", "test", "PYTHON=/x/python").stdout.startswith("/x/python -m pytest ")
     assert "pip install" in make("-n", "test", f"VENV={tmp_path}/new").stdout
 
@@ -99,4 +125,5 @@ def test_heavy_steps_run_one_at_a_time_where_there_are_gpus(tmp_path, monkeypatc
     elif shutil.which("nvidia-smi"):
         pytest.skip("this machine has GPUs")
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    assert f"--cores 6 --resources heavy={heavy} " in make("-n", "smoke", "PYTHON=/x/python", "CORES=6").stdout
+    line = make("-n", "smoke", "PYTHON=/x/python", "CORES=6").stdout
+    assert f"--cores 6 --resources heavy={heavy} " in line
