@@ -1,30 +1,87 @@
 """The Atlas: its sentences, its web, its truth and its oracle."""
 
+import copy
 import random
-import re
 import shutil
 
 import pytest
 
-from xinstruct_utils.atlas import BASE_MODEL, base, oracle, pages, world
+from xinstruct_utils.atlas import (
+    BASE_MODEL,
+    HOME,
+    base,
+    oracle,
+    pages,
+    sentences,
+    tasks,
+    world,
+)
+from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import content_id
 from xinstruct_utils.evaluation import judge
 
-LANGUAGES = base.LANGUAGES
+# Those with sentences, whether the base model has read them or not.
+LANGUAGES = sorted(path.stem for path in (HOME / "texts").glob("*.yaml") if path.stem != "en")
 
 
 @pytest.mark.parametrize("language", ("en", *LANGUAGES))
-def test_every_page_template_has_all_slots_of_its_topic(language):
-    topics = pages.texts(language)["topics"]
-    assert topics.keys() == world.TOPICS.keys() and len(topics) >= 8
-    for topic, slots in world.TOPICS.items():
-        assert len(topics[topic]["pages"]) >= 4 and len(topics[topic]["prompts"]) == 4
-        for template in topics[topic]["pages"]:
-            assert set(re.findall(r"\{(\w+)\}", template)) == {"name", *slots}
-        assert all(
-            set(re.findall(r"\{(\w+)\}", t)) < {"name", *slots} for t in topics[topic]["half"]
-        )
-        assert not any("{" in f for f in topics[topic]["fillers"])
+def test_the_sentences_of_every_language_are_whole(language):
+    assert sentences.faults(pages.texts(language), pages.texts("en")) == []
+
+
+def test_the_base_model_has_read_languages_that_have_sentences():
+    assert set(base.LANGUAGES) <= set(LANGUAGES)
+
+
+def replaced(kind, line):
+    """A change that puts another first sentence into a kind of the topic `currency`."""
+    return lambda texts: texts["topics"]["currency"][kind].__setitem__(0, line)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.pop("topics"), "topics: issuer is missing"),
+        (lambda t: t["topics"].pop("issuer"), "topics: issuer is missing"),
+        (lambda t: t["topics"]["week"].pop("half"), "week: half is missing"),
+        (lambda t: t["topics"]["week"].update(fillers=[]), "week: fillers is missing"),
+        (lambda t: t["topics"]["week"]["prompts"].pop(), "week: 3 prompts, expected 4"),
+        (lambda t: t["topics"]["week"].update(pages=["{name}"]), "week: 1 pages, expected 4"),
+        (replaced("pages", "{name} {code}."), "pages: '{name} {code}.' lacks {currency}"),
+        (replaced("pages", "{nama}."), "pages: '{nama}.' has {nama}, which nothing fills"),
+        (replaced("half", "{name} {code} {currency}."), "{currency}.' leaves out no slot"),
+        (replaced("fillers", "In {name}."), "fillers: 'In {name}.' has {name}"),
+        (replaced("prompts", "Which money?"), "prompts: 'Which money?' needs {name}"),
+        (lambda t: t["flaws"].pop("links"), "flaws: links is missing"),
+        (lambda t: t["flaws"]["advert"].append("{place}!"), "advert: '{place}!' has {place}"),
+        (lambda t: t.pop("glossary"), "glossary: there is none"),
+        (lambda t: t.update(glossary=["{english}"]), "'{english}' needs {english} and {native}"),
+    ],
+)
+def test_a_fault_of_a_file_of_sentences_is_named(change, words):
+    texts = copy.deepcopy(pages.texts("fi"))
+    change(texts)
+    assert any(words in fault for fault in sentences.faults(texts, pages.texts("en")))
+
+
+def test_no_world_is_made_of_sentences_with_a_fault(runs, monkeypatch, tmp_path):
+    shutil.copytree(pages.HOME / "texts", tmp_path / "texts")
+    path = tmp_path / "texts" / "sw.yaml"
+    path.write_text(path.read_text().replace("{currency}", "{sarafu}"))
+    monkeypatch.setattr(pages, "HOME", tmp_path)
+    pages.texts.cache_clear()
+    try:
+        with pytest.raises(InputError, match=r"sw\.yaml: these sentences cannot(.|\n)*sarafu"):
+            pages.build_world("r", "sw", load_profile("smoke"))
+    finally:
+        pages.texts.cache_clear()
+    assert not runs.exists()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_has_both_tasks(language):
+    assert len(tasks.copa(language, 60, 0)) == 60 and len(tasks.nli(language, 60, 0)) == 60
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
