@@ -34,15 +34,9 @@ TIMED = {
 
 def data_files(root):
     """Everything that the steps wrote, except what holds measures, clocks or paths."""
-    return {
-        str(p.relative_to(root)): p.read_bytes()
-        for name, *_ in STEPS
-        for p in sorted(root.glob(f"sw/{name}/**/*.*"))
-        if p.is_file()
-        and p.name not in TIMED
-        and not p.name.endswith((".log", ".settings.json", ".key"))
-        and not {"logs", ".kept"} & set(p.parts)
-    }
+    return {str(p.relative_to(root)): p.read_bytes() for name, *_ in STEPS for p in sorted(root.glob(f"sw/{name}/**/*.*"))
+            if p.is_file() and p.name not in TIMED and not p.name.endswith((".log", ".settings.json", ".key"))
+            and not {"logs", ".hashes"} & set(p.parts)}
 
 
 def test_the_method_writes_the_same_bytes_without_the_truth(smoke, tmp_path):
