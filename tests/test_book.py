@@ -19,76 +19,158 @@ from xinstruct_utils.reporting import book, plots
 from xinstruct_utils.workflow.notebooks import code_key
 
 REPO = Path(__file__).parents[1]
-HOSTILE = '<script>alert(1)</script><img src=x onerror="alert(2)"> | $5 and $6 ```{include} /etc/passwd'
+HOSTILE = (
+    '<script>alert(1)</script><img src=x onerror="alert(2)"> | $5 and $6 ```{include} /etc/passwd'
+)
 URDU = "کراچی پاکستان کا سب سے بڑا شہر ہے۔ یہ جملہ کافی لمبا ہے تاکہ سطر ٹوٹے۔ " * 3
 ITERATIONS = {"04_refinement": 2}
 
 
 def source(name):
-    """A notebook as it lies in notebooks/: a title, a parameters cell, a figure with a label, a table."""
+    """A notebook as it lies in notebooks/: a title, a parameters cell, a figure with a label, a
+    table.
+    """
     lang = "all" if name == "13_results" else "sw"
     declared = f'run: str = "atlas"  # name of the run\nlang: str = "{lang}"  # ISO 639-1 code\n'
     declared += "iteration: int = 1  # round" if name in ITERATIONS else ""
     figure = {"caption": f"Rows of {name}.", "name": f"fig-{name[3:]}"}
-    return v4.new_notebook(cells=[
-        v4.new_markdown_cell(f"# {name[3:].replace('_', ' ').capitalize()}: a question?\n\nWhat goes in?"),
-        v4.new_code_cell(declared, metadata={"tags": ["parameters"]}),
-        v4.new_markdown_cell(f"## Rows\n\nSee {{numref}}`fig-{name[3:]}`; it costs $5 or $6."),
-        v4.new_code_cell("plots.census(dropped)", metadata={"tags": ["hide-input"], "mystnb": {"figure": figure}}),
-        v4.new_markdown_cell("The next chapter is {doc}`04_refinement`."),
-        v4.new_code_cell("show_rows(rows)"), v4.new_code_cell("launch.run(settings)")],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-                  "language_info": {"name": "python"}})
+    return v4.new_notebook(
+        cells=[
+            v4.new_markdown_cell(
+                f"# {name[3:].replace('_', ' ').capitalize()}: a question?\n\nWhat goes in?"
+            ),
+            v4.new_code_cell(declared, metadata={"tags": ["parameters"]}),
+            v4.new_markdown_cell(f"## Rows\n\nSee {{numref}}`fig-{name[3:]}`; it costs $5 or $6."),
+            v4.new_code_cell(
+                "plots.census(dropped)",
+                metadata={"tags": ["hide-input"], "mystnb": {"figure": figure}},
+            ),
+            v4.new_markdown_cell("The next chapter is {doc}`04_refinement`."),
+            v4.new_code_cell("show_rows(rows)"),
+            v4.new_code_cell("launch.run(settings)"),
+        ],
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+            "language_info": {"name": "python"},
+        },
+    )
 
 
 def executed(name, lang, k):
-    """The same notebook as papermill leaves it: injected parameters, outputs of every kind, runner's metadata."""
+    """The same notebook as papermill leaves it: injected parameters, outputs of every kind,
+    runner's metadata.
+    """
     notebook = source(name)
-    given = v4.new_code_cell(f'lang = "{lang}"\niteration = {k}', metadata={"tags": ["injected-parameters"]})
+    given = v4.new_code_cell(
+        f'lang = "{lang}"\niteration = {k}', metadata={"tags": ["injected-parameters"]}
+    )
     notebook.cells.insert(2, given)
     png = base64.b64encode(plots.census({"too_short": 3, "duplicate": 5}, 90).data).decode()
-    rows = "".join(f'<tr><td>{html.escape(HOSTILE)}</td><td dir="rtl" lang="ur">{URDU}</td></tr>' for _ in "ab")
+    rows = "".join(
+        f'<tr><td>{html.escape(HOSTILE)}</td><td dir="rtl" lang="ur">{URDU}</td></tr>' for _ in "ab"
+    )
     page = f"<table><tr><th>instruction</th><th>output</th></tr>{rows}</table>"
-    outputs = {4: [v4.new_output("display_data", {"image/png": png, "text/plain": "<Image>"})],
-               6: [v4.new_output("execute_result", {"text/html": page, "text/plain": "table"}, execution_count=5)],
-               7: [v4.new_output("stream", name="stderr", text="\r  0%|   | 0/9\r100%|###| 9/9 [00:01<00:00]\n"),
-                   v4.new_output("stream", name="stdout", text="step 1\rstep 2\rdone in \x1b[32m9\x1b[0m s\n" + "x" * 400),
-                   v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"},
-                                                  "text/plain": "Map:   0%|  | 0/9"}),
-                   v4.new_output("stream", name="stdout", text=f"kept in {book.REPO}/papermill_runs/toy\n"),
-                   v4.new_output("execute_result", {"text/plain": f"['{Path.home()}/texts/corpus.jsonl']"}, execution_count=6)]}
+    outputs = {
+        4: [v4.new_output("display_data", {"image/png": png, "text/plain": "<Image>"})],
+        6: [
+            v4.new_output(
+                "execute_result", {"text/html": page, "text/plain": "table"}, execution_count=5
+            )
+        ],
+        7: [
+            v4.new_output(
+                "stream", name="stderr", text="\r  0%|   | 0/9\r100%|###| 9/9 [00:01<00:00]\n"
+            ),
+            v4.new_output(
+                "stream",
+                name="stdout",
+                text="step 1\rstep 2\rdone in \x1b[32m9\x1b[0m s\n" + "x" * 400,
+            ),
+            v4.new_output(
+                "display_data",
+                {
+                    "application/vnd.jupyter.widget-view+json": {"model_id": "1"},
+                    "text/plain": "Map:   0%|  | 0/9",
+                },
+            ),
+            v4.new_output(
+                "stream", name="stdout", text=f"kept in {book.REPO}/papermill_runs/toy\n"
+            ),
+            v4.new_output(
+                "execute_result",
+                {"text/plain": f"['{Path.home()}/texts/corpus.jsonl']"},
+                execution_count=6,
+            ),
+        ],
+    }
     for count, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
             cell.execution_count, cell.outputs = count, outputs.get(count, [])
-    notebook.metadata["papermill"] = {"exception": None, "output_path": "/secret/home/notebook.ipynb"}
+    notebook.metadata["papermill"] = {
+        "exception": None,
+        "output_path": "/secret/home/notebook.ipynb",
+    }
     notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
     return notebook
 
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """A repository with three small notebooks, and a finished run `toy` of them in Swahili, Finnish and Urdu."""
+    """A repository with three small notebooks, and a finished run `toy` of them in Swahili, Finnish
+    and Urdu.
+    """
     home, runs = tmp_path / "home", tmp_path / "runs"
     monkeypatch.setenv("XINSTRUCT_RUNS", str(runs))
     monkeypatch.setenv("XINSTRUCT_NOTEBOOKS", str(home / "notebooks"))
     monkeypatch.setattr(book, "REPO", home)
     shutil.copytree(REPO / "book", home / "book", ignore=shutil.ignore_patterns("pages", "_build"))
     (home / "notebooks").mkdir()
-    profile = {"source": "atlas", "languages": ["fi", "sw", "ur"], "featured": "sw", "iterations": 2, "base_model": "atlas"}
+    profile = {
+        "source": "atlas",
+        "languages": ["fi", "sw", "ur"],
+        "featured": "sw",
+        "iterations": 2,
+        "base_model": "atlas",
+    }
     (runs / "toy").mkdir(parents=True)
     (runs / "toy" / "run.json").write_text(json.dumps(profile))
     for name in ("01_seed_data", "04_refinement", "13_results"):
         nbformat.write(source(name), home / "notebooks" / f"{name}.ipynb")
     for page in book.expected("toy")[1]:
         page.folder.mkdir(parents=True)
-        nbformat.write(executed(page.notebook, page.lang, page.iteration), page.folder / "notebook.ipynb")
-        (page.folder / "manifest.json").write_text(json.dumps(code_key(page.notebook) | {
-            "notebook": page.notebook, "run": "toy", "lang": page.lang, "iteration": page.iteration, "git_commit": "c0ffee",
-            "versions": {"torch": "2.13.0"}, "machine": {"cores": 2},
-            "counts": [{"stage": "<b>clean</b>", "in": 100, "out": 92, "dropped": {"too_short": 8, "empty": 0}}],
-            "wall_s": 12.5, "startup_s": 4.0, "peak_rss_mib": 900, "finished_at": "2026-11-23T10:00:00Z"}))
+        nbformat.write(
+            executed(page.notebook, page.lang, page.iteration), page.folder / "notebook.ipynb"
+        )
+        (page.folder / "manifest.json").write_text(
+            json.dumps(
+                code_key(page.notebook)
+                | {
+                    "notebook": page.notebook,
+                    "run": "toy",
+                    "lang": page.lang,
+                    "iteration": page.iteration,
+                    "git_commit": "c0ffee",
+                    "versions": {"torch": "2.13.0"},
+                    "machine": {"cores": 2},
+                    "counts": [
+                        {
+                            "stage": "<b>clean</b>",
+                            "in": 100,
+                            "out": 92,
+                            "dropped": {"too_short": 8, "empty": 0},
+                        }
+                    ],
+                    "wall_s": 12.5,
+                    "startup_s": 4.0,
+                    "peak_rss_mib": 900,
+                    "finished_at": "2026-11-23T10:00:00Z",
+                }
+            )
+        )
         (page.folder / "kept.jsonl").write_text("{}\n")
-    (runs / "toy" / "all" / "13_results" / "figures.json").write_text('{"kept_precision": {"sw": [0.5, 0.6]}}')
+    (runs / "toy" / "all" / "13_results" / "figures.json").write_text(
+        '{"kept_precision": {"sw": [0.5, 0.6]}}'
+    )
     return home
 
 
@@ -136,15 +218,27 @@ def test_an_unfinished_notebook_is_refused(toy):
     assert f"{folder}: the notebook is unfinished" in refused(toy)
 
 
-@pytest.mark.parametrize("text", ["<script>1</script>", "<img src=x onerror=alert(1)>", "<a href=' javascript:1'>x</a>",
-                                  "<iframe src='data:,'></iframe>"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>1</script>",
+        "<img src=x onerror=alert(1)>",
+        "<a href=' javascript:1'>x</a>",
+        "<iframe src='data:,'></iframe>",
+    ],
+)
 def test_an_output_that_could_act_is_refused(toy, text):
-    folder = spoil(toy, lambda nb: nb.cells[4].outputs.append(v4.new_output("display_data", {"text/html": text})))
+    folder = spoil(
+        toy,
+        lambda nb: nb.cells[4].outputs.append(v4.new_output("display_data", {"text/html": text})),
+    )
     assert f"{folder}: an output holds a script" in refused(toy)
 
 
 def test_escaped_hostile_text_is_let_through():
-    assert not book.acts(v4.new_output("display_data", {"text/html": f"<td>{html.escape(HOSTILE)}</td>"}))
+    assert not book.acts(
+        v4.new_output("display_data", {"text/html": f"<td>{html.escape(HOSTILE)}</td>"})
+    )
 
 
 def manifest_with(key, value):
@@ -153,16 +247,24 @@ def manifest_with(key, value):
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
 
 
-@pytest.mark.parametrize(("key", "value", "words"), [
-    ("run", "other", "the manifest is of another step"), ("modules_digest", "old", "made by other code than today's"),
-    ("code_digest", "old", "made by other code than today's"), ("versions", {"torch": "2.0"}, "several versions")])
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("run", "other", "the manifest is of another step"),
+        ("modules_digest", "old", "made by other code than today's"),
+        ("code_digest", "old", "made by other code than today's"),
+        ("versions", {"torch": "2.0"}, "several versions"),
+    ],
+)
 def test_one_run_one_code_one_set_of_versions(toy, key, value, words):
     manifest_with(key, value)
     assert words in refused(toy)
 
 
 def test_steps_of_several_commits_with_todays_code_are_a_book_that_names_the_commits(toy):
-    manifest_with("git_commit", "beef")  # a commit that only changed prose must not make anyone run all again
+    manifest_with(
+        "git_commit", "beef"
+    )  # a commit that only changed prose must not make anyone run all again
     assert "beef, c0ffee" in (book.collect("toy") / "status.md").read_text()
 
 
@@ -183,14 +285,22 @@ def test_a_page_keeps_no_progress_bars_widgets_or_paths_of_the_machine(toy):
 
 def test_the_book_needs_no_network_and_shows_hostile_text_as_text(built):
     pages = list(built.rglob("*.html"))
-    assert {"intro.html", "method.html", "reproduce.html", "status.html", "sw.html"} - {p.name for p in pages} == {"sw.html"}
+    assert {"intro.html", "method.html", "reproduce.html", "status.html", "sw.html"} - {
+        p.name for p in pages
+    } == {"sw.html"}
     for page in pages:
         text = page.read_text(encoding="utf-8")
-        loads = re.findall(r'<(?:script|link|img|iframe|source|video)\b[^>]*?\b(?:src|href)="([^"]*)', text)
+        loads = re.findall(
+            r'<(?:script|link|img|iframe|source|video)\b[^>]*?\b(?:src|href)="([^"]*)', text
+        )
         assert not [url for url in loads if re.match(r"(https?:)?//", url)], page
-        assert "alert(1)</script>" not in text and "MathJax" not in text and "root:" not in text, page
+        assert "alert(1)</script>" not in text and "MathJax" not in text and "root:" not in text, (
+            page
+        )
         assert "Traceback" not in text, page
-    assert "it costs $5 or $6" in (built / "pages" / "04_refinement.html").read_text(encoding="utf-8")
+    assert "it costs $5 or $6" in (built / "pages" / "04_refinement.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_other_languages_get_a_page_with_escaped_counts_and_their_own_figures(built):
@@ -215,16 +325,34 @@ def test_publishing_takes_notebooks_and_figures_but_no_data(toy):
     assert book.publish("toy") == out  # again, over itself
 
 
-@pytest.mark.parametrize("text", ["env VLLM_API_KEY=abc vllm serve", "sk-proj-0123456789abcdef", "https://me:pass@judge.example"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "env VLLM_API_KEY=abc vllm serve",
+        "sk-proj-0123456789abcdef",
+        "https://me:pass@judge.example",
+    ],
+)
 def test_what_looks_like_a_key_is_not_published(toy, text):
-    folder = spoil(toy, lambda nb: nb.cells[6].outputs.append(v4.new_output("stream", name="stdout", text=f"{text}\n")))
+    folder = spoil(
+        toy,
+        lambda nb: nb.cells[6].outputs.append(
+            v4.new_output("stream", name="stdout", text=f"{text}\n")
+        ),
+    )
     with pytest.raises(InputError, match="shows what looks like a key") as error:
         book.publish("toy")
-    assert str(folder / "notebook.ipynb") in str(error.value) and not (folder.parents[2] / "published" / "toy").exists()
+    assert (
+        str(folder / "notebook.ipynb") in str(error.value)
+        and not (folder.parents[2] / "published" / "toy").exists()
+    )
 
 
 def test_no_manifest_is_published_with_a_folder_of_this_machine(toy):
-    manifest_with("parameters", {"benchmarks": [f"{Path.home()}/b.jsonl"], "out": str(toy / "x"), "note": "HF_TOKEN=..."})
+    manifest_with(
+        "parameters",
+        {"benchmarks": [f"{Path.home()}/b.jsonl"], "out": str(toy / "x"), "note": "HF_TOKEN=..."},
+    )
     text = (book.publish("toy") / "fi" / "01_seed_data" / "manifest.json").read_text()
     assert str(Path.home()) + "/" not in text and str(toy) not in text and "~/b.jsonl" in text
 
@@ -257,25 +385,52 @@ def test_the_book_warns_that_its_published_copy_is_older(toy):
 
 def test_the_published_atlas_run_says_when_it_is_older_than_the_notebooks(recwarn):
     if old := book.published_is_older("atlas"):
-        pytest.skip(f"published notebooks are older than the code of {', '.join(old)}; `make publish RUN=atlas`")
+        pytest.skip(
+            f"published notebooks are older than the code of {', '.join(old)}; "
+            "`make publish RUN=atlas`"
+        )
 
 
-def test_the_status_page_has_the_figures_of_benchmarks_with_machine_and_date_or_says_that_there_are_none(toy):
+def test_the_status_page_has_benchmarks_with_machine_and_date_or_says_that_there_are_none(
+    toy,
+):
     assert "Not measured here: a GPU." in (book.collect("toy") / "status.md").read_text()
     results = toy / "benchmarks" / "results"
     results.mkdir(parents=True)
-    made = {"machine": {"device": "NVIDIA H100 <b>"}, "date": "2026-11-26", "command": "python benchmarks/gpu.py",
-            "parts": {"rating": {"rows_per_s": 123.4, "mfu": 0.5}, "sft_full": {"failed": HOSTILE}}}
+    made = {
+        "machine": {"device": "NVIDIA H100 <b>"},
+        "date": "2026-11-26",
+        "command": "python benchmarks/gpu.py",
+        "parts": {"rating": {"rows_per_s": 123.4, "mfu": 0.5}, "sft_full": {"failed": HOSTILE}},
+    }
     (results / "gpu-nvidia-h100.json").write_text(json.dumps(made))
     (results / "gpu-tiny-model-x86_64.json").write_text(json.dumps(made | {"date": "1999-01-01"}))
     text = (book.collect("toy") / "status.md").read_text()
-    assert "Not measured here" not in text and "### gpu-nvidia-h100" in text and "rows_per_s 123.4, mfu 0.5" in text
-    assert "2026-11-26" in text and "NVIDIA H100 &lt;b&gt;" in text and "<script" not in text and "1999" not in text
+    assert (
+        "Not measured here" not in text
+        and "### gpu-nvidia-h100" in text
+        and "rows_per_s 123.4, mfu 0.5" in text
+    )
+    assert (
+        "2026-11-26" in text
+        and "NVIDIA H100 &lt;b&gt;" in text
+        and "<script" not in text
+        and "1999" not in text
+    )
     assert "/etc/passwd" in text        # the end of a long cell
     book.build("toy")
 
 
 def test_bad_input_is_one_line_and_exit_status_2(tmp_path):
-    made = subprocess.run([sys.executable, "-m", "xinstruct_utils", "book", "nosuch"], capture_output=True, text=True,
-                          env=os.environ | {"XINSTRUCT_RUNS": str(tmp_path)}, cwd=REPO)
-    assert made.returncode == 2 and made.stderr.startswith("error: ") and "Traceback" not in made.stderr
+    made = subprocess.run(
+        [sys.executable, "-m", "xinstruct_utils", "book", "nosuch"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"XINSTRUCT_RUNS": str(tmp_path)},
+        cwd=REPO,
+    )
+    assert (
+        made.returncode == 2
+        and made.stderr.startswith("error: ")
+        and "Traceback" not in made.stderr
+    )

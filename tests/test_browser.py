@@ -1,6 +1,8 @@
-"""The book in a real browser, opened from disk: nothing overflows, nothing failed, Urdu runs from right to left.
+"""The book in a real browser, opened from disk: nothing overflows, nothing failed, Urdu runs from
+right to left.
 
-The pages are those of the toy run of test_book.py and, where `make book` has been run, those of the book itself.
+The pages are those of the toy run of test_book.py and, where `make book` has been run, those of the
+book itself.
 Screenshots go to $XINSTRUCT_SHOTS, if that is set, to be looked at.
 """
 
@@ -14,9 +16,21 @@ import pytest
 from test_book import REPO, built, toy  # noqa: F401  (fixtures)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND"]
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine: pages are not looked at in a browser")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+]
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason="no chromium on this machine: pages are not looked at in a browser"
+)
 
 # Runs in the page and leaves its findings in the title, which --dump-dom shows.
 PROBE = """<script>addEventListener("load", () => setTimeout(() => {
@@ -34,19 +48,38 @@ PROBE = """<script>addEventListener("load", () => setTimeout(() => {
 
 
 def look(page, tmp_path, width):
-    """Open a copy of a built page at a width and take its picture; returns the probe's findings and the article."""
+    """Open a copy of a built page at a width and take its picture; returns the probe's findings and
+    the article.
+    """
     import html
     import json
 
     copy = page.with_name(f"probe-{page.name}")
-    copy.write_text(page.read_text(encoding="utf-8").replace("</head>", PROBE + "</head>", 1), encoding="utf-8")
+    copy.write_text(
+        page.read_text(encoding="utf-8").replace("</head>", PROBE + "</head>", 1), encoding="utf-8"
+    )
     shots = Path(os.environ.get("XINSTRUCT_SHOTS", tmp_path))
     shots.mkdir(parents=True, exist_ok=True)
-    shot, tall = shots / f"{page.stem}-{width}.png", 9000 if "XINSTRUCT_SHOTS" in os.environ else 2400
+    shot, tall = (
+        shots / f"{page.stem}-{width}.png",
+        9000 if "XINSTRUCT_SHOTS" in os.environ else 2400,
+    )
     try:
-        made = subprocess.run([CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / f'{page.stem}-{width}'}",
-                               f"--window-size={width},{tall}", "--virtual-time-budget=2000", "--dump-dom",
-                               f"--screenshot={shot}", copy.as_uri()], capture_output=True, text=True, timeout=90)
+        made = subprocess.run(
+            [
+                CHROMIUM,
+                *FLAGS,
+                f"--user-data-dir={tmp_path / f'{page.stem}-{width}'}",
+                f"--window-size={width},{tall}",
+                "--virtual-time-budget=2000",
+                "--dump-dom",
+                f"--screenshot={shot}",
+                copy.as_uri(),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
     finally:
         copy.unlink()
     assert shot.stat().st_size > 5000, f"{shot} is empty: {made.stderr[-500:]}"
@@ -66,7 +99,7 @@ def check(page, tmp_path, width):
 
 
 @pytest.mark.parametrize("width", [1280, 500])
-def test_pages_fit_the_window_and_urdu_runs_from_right_to_left(built, tmp_path, width):  # noqa: F811
+def test_pages_fit_the_window_and_urdu_is_right_to_left(built, tmp_path, width):  # noqa: F811
     assert check(built / "pages" / "ur.html", tmp_path, width)["urdu"] > 0
     for name in ("intro.html", "reproduce.html", "pages/04_refinement.html", "pages/status.html"):
         check(built / name, tmp_path, width)
@@ -74,8 +107,13 @@ def test_pages_fit_the_window_and_urdu_runs_from_right_to_left(built, tmp_path, 
 
 def test_the_probe_sees_what_is_wrong(built, tmp_path):  # noqa: F811
     page = built / "pages" / "01_seed_data.html"
-    bad = '<article><div style="width:3000px">x</div><p lang="ur" style="direction:ltr">اردو</p><img src="no.png">'
-    page.write_text(re.sub(r'<article[^>]*>', bad, page.read_text(encoding="utf-8"), count=1), encoding="utf-8")
+    bad = (
+        '<article><div style="width:3000px">x</div><p lang="ur" style="direction:ltr">اردو</p>'
+        '<img src="no.png">'
+    )
+    page.write_text(
+        re.sub(r"<article[^>]*>", bad, page.read_text(encoding="utf-8"), count=1), encoding="utf-8"
+    )
     found, _ = look(page, tmp_path, 1280)
     assert found["out"] and found["broken"] and found["ltr"] == 1
 

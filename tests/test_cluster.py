@@ -53,17 +53,32 @@ def test_kmeans_finds_clusters_that_lie_far_apart_whatever_the_seed(seed):
 
 
 def test_kmeans_trains_on_all_points():
-    """At the end each centroid is the mean of its points; trained on faiss's 256 a centroid it is the mean of those only."""
+    """At the end each centroid is the mean of its points; trained on faiss's 256 a centroid it is
+    the mean of those only.
+    """
     points = blobs()
     labels, centroids = diversification.kmeans(points, 3)
     assert all(np.allclose(centroids[c], points[labels == c].mean(0), atol=1e-5) for c in range(3))
 
 
 def test_clusters_are_the_same_in_another_process_with_more_threads():
-    code = ("import sys, hashlib; sys.path.insert(0, 'tests'); from test_cluster import blobs, diversification; "
-            "print(hashlib.sha256(b''.join(a.tobytes() for a in diversification.kmeans(blobs(), 40, 5))).hexdigest())")
-    made = {subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True,
-                           env=os.environ | {"OMP_NUM_THREADS": threads, "PYTHONPATH": str(REPO)}).stdout for threads in "12"}
+    code = (
+        "import sys, hashlib; sys.path.insert(0, 'tests')\n"
+        "from test_cluster import blobs, diversification\n"
+        "arrays = diversification.kmeans(blobs(), 40, 5)\n"
+        "print(hashlib.sha256(b''.join(a.tobytes() for a in arrays)).hexdigest())"
+    )
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": threads, "PYTHONPATH": str(REPO)},
+        ).stdout
+        for threads in "12"
+    }
     assert len(made) == 1 and len(made.pop()) == 65
 
 
@@ -73,14 +88,24 @@ def test_more_clusters_than_points_is_no_error():
 
 
 def test_embeddings_have_length_one_and_likes_are_near():
-    made = diversification.embed(["What is the currency of Kenya?", "Name the currency of Ghana.", "Bake a cake"], "minilm")
-    assert np.allclose(np.linalg.norm(made, axis=1), 1, atol=1e-4) and made[0] @ made[1] > made[0] @ made[2]
+    made = diversification.embed(
+        ["What is the currency of Kenya?", "Name the currency of Ghana.", "Bake a cake"], "minilm"
+    )
+    assert (
+        np.allclose(np.linalg.norm(made, axis=1), 1, atol=1e-4)
+        and made[0] @ made[1] > made[0] @ made[2]
+    )
 
 
 def test_embeddings_do_not_depend_on_what_is_repeated_and_leave_no_progress_bar(capfd):
     texts = ["Name a river.", "Who wrote it?", "Name a river."]
     one, two = diversification.embed(texts), diversification.embed(texts[:2])
-    assert one.dtype == np.float32 and one.shape == (3, 384) and (one[0] == one[2]).all() and (one[:2] == two).all()
+    assert (
+        one.dtype == np.float32
+        and one.shape == (3, 384)
+        and (one[0] == one[2]).all()
+        and (one[:2] == two).all()
+    )
     assert "%|" not in "".join(capfd.readouterr())
 
 
@@ -91,7 +116,9 @@ def test_the_quota_is_of_what_there_is_so_that_only_true_shortfalls_are_reported
 
 def test_fewer_rows_than_clusters_come_from_the_best_clusters():
     picked, _ = diversification.sample_equal(rows(9), range(9), 4, lambda r: r["p2"])
-    assert {r["id"] for r in picked} == {r["id"] for r in sorted(rows(9), key=lambda r: -r["p2"])[:4]}
+    assert {r["id"] for r in picked} == {
+        r["id"] for r in sorted(rows(9), key=lambda r: -r["p2"])[:4]
+    }
 
 
 def test_nothing_to_sample_or_to_embed_is_a_clear_error():

@@ -1,4 +1,6 @@
-"""Figures: each draws what it is given, leaves gaps for what is missing, and is the same for the same data."""
+"""Figures: each draws what it is given, leaves gaps for what is missing, and is the same for the
+same data.
+"""
 
 import subprocess
 import sys
@@ -17,15 +19,34 @@ FULL = {
     "rounds": ({"sw": [0.8, None]}, {"sw": [0.6, 0.7], "ur": [0.5]}, {"sw": 0.4, "ur": None}),
     "ratings_histogram": ([{"p0": 0.1, "p1": 0.2, "p2": 0.7}, {"p0": 0.6, "p1": 0.3, "p2": 0.1}],),
     "wins": ({"refined vs seed": WIN, "other": {"win": 2, "tie": 2, "lose": 2, "unparsed": 2}},),
-    "radar": ({"a vs b": {"a": {c: (v, v - 0.1, v + 0.1) for c, v in {"x": 0.5, "y": 0.2, "z": 0.1}.items()},
-                          "b": {"x": (0.1, 0.0, 0.2), "z": (0.3, 0.2, 0.4)}}, "too few": {"a": {"x": (1.0, 1.0, 1.0)}}},),
-    "steps": ([{"notebook": "01_seed_data", "wall_s": 9.0, "startup_s": 3.0},
-               {"notebook": "02_corpus", "wall_s": 4.0, "startup_s": None}],),
+    "radar": (
+        {
+            "a vs b": {
+                "a": {c: (v, v - 0.1, v + 0.1) for c, v in {"x": 0.5, "y": 0.2, "z": 0.1}.items()},
+                "b": {"x": (0.1, 0.0, 0.2), "z": (0.3, 0.2, 0.4)},
+            },
+            "too few": {"a": {"x": (1.0, 1.0, 1.0)}},
+        },
+    ),
+    "steps": (
+        [
+            {"notebook": "01_seed_data", "wall_s": 9.0, "startup_s": 3.0},
+            {"notebook": "02_corpus", "wall_s": 4.0, "startup_s": None},
+        ],
+    ),
     "sunburst": ([[("write", "story")], [("write", "poem"), ("name", "city")], []],),
 }
-EMPTY = {"lengths": ({},), "census": ({},), "cluster_map": (np.zeros((0, 5)), []), "rounds": ({}, {}),
-         "ratings_histogram": ([],), "wins": ({},), "steps": ([],), "radar": ({"a vs b": {"a": {"x": (0.5, 0.4, 0.6)}}},),
-         "sunburst": ([],)}
+EMPTY = {
+    "lengths": ({},),
+    "census": ({},),
+    "cluster_map": (np.zeros((0, 5)), []),
+    "rounds": ({}, {}),
+    "ratings_histogram": ([],),
+    "wins": ({},),
+    "steps": ([],),
+    "radar": ({"a vs b": {"a": {"x": (0.5, 0.4, 0.6)}}},),
+    "sunburst": ([],),
+}
 
 
 def texts(image):
@@ -50,7 +71,11 @@ def test_a_figure_without_data_says_so(name):
 
 
 def test_every_figure_is_tested():
-    made = {name for name, f in vars(plots).items() if callable(f) and hasattr(f, "__wrapped__") and not name.startswith("_")}
+    made = {
+        name
+        for name, f in vars(plots).items()
+        if callable(f) and hasattr(f, "__wrapped__") and not name.startswith("_")
+    }
     assert made == set(FULL) == set(EMPTY)
 
 
@@ -65,7 +90,9 @@ def test_win_bars_carry_counts_and_n():
 
 
 def test_intervals_are_drawn_where_they_are_known():
-    assert "n = 8, 10% to 90% won" in texts(plots.wins({"a": WIN | {"win_low": 0.1, "win_high": 0.9}}))
+    assert "n = 8, 10% to 90% won" in texts(
+        plots.wins({"a": WIN | {"win_low": 0.1, "win_high": 0.9}})
+    )
     assert "won" not in texts(plots.wins(*FULL["wins"]))
     lines = plots.radar(*FULL["radar"]).figure.axes[0].collections
     ends = [path.vertices[:, 1].tolist() for path in lines[0].get_paths()]
@@ -78,12 +105,18 @@ def test_an_empty_figure_says_what_is_missing():
 
 def test_a_category_without_a_share_leaves_a_gap_in_the_radar():
     axes = plots.radar(*FULL["radar"]).figure.axes
-    assert len(axes) == 1 and np.isnan(axes[0].lines[1].get_ydata()[1]) and axes[0].lines[0].get_ydata()[0] == 0.5
+    assert (
+        len(axes) == 1
+        and np.isnan(axes[0].lines[1].get_ydata()[1])
+        and axes[0].lines[0].get_ydata()[0] == 0.5
+    )
 
 
 def test_steps_keep_start_up_apart():
     work, start = plots.steps(*FULL["steps"]).figure.axes[0].containers
-    assert [bar.get_width() for bar in work] == [6.0, 4.0] and [bar.get_width() for bar in start] == [3.0, 0.0]
+    assert [bar.get_width() for bar in work] == [6.0, 4.0] and [
+        bar.get_width() for bar in start
+    ] == [3.0, 0.0]
 
 
 def test_hostile_names_are_drawn_and_not_run():
@@ -93,9 +126,15 @@ def test_hostile_names_are_drawn_and_not_run():
 def test_series_differ_without_colour():
     languages = {code: [0.5] for code in ("sw", "fi", "ur", "ta")}
     lines = plots.rounds({}, languages).figure.axes[1].lines[:4]
-    assert len({line.get_marker() for line in lines}) == 4 and len({line.get_linestyle() for line in lines}) >= 3
+    assert (
+        len({line.get_marker() for line in lines}) == 4
+        and len({line.get_linestyle() for line in lines}) >= 3
+    )
 
 
 def test_importing_plots_does_not_load_matplotlib():
-    code = "import sys, xinstruct_utils.reporting.plots; sys.exit('matplotlib' in sys.modules or 'pandas' in sys.modules)"
+    code = (
+        "import sys, xinstruct_utils.reporting.plots; "
+        "sys.exit('matplotlib' in sys.modules or 'pandas' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,4 +1,5 @@
-"""A run's data set and model as others load them: Parquet, cards, and no upload unless asked for."""
+"""A run's data set and model as others load them: Parquet, cards, and no upload unless asked for.
+"""
 
 import json
 
@@ -24,15 +25,39 @@ def run(tmp_path, monkeypatch):
     open_run("mine", profile)
     for lang in ("sw", "ur"):
         home = step_dir("mine", lang, "05_diversification")
-        rows = [{"id": content_id(lang, f"text {i}"), "language": lang, "instruction": f"Ask {i}.",
-                 "output": f"Jibu {i}:\n«{HOSTILE}» ہے 🌍", "p0": 0.1, "p1": 0.2, "p2": 0.7, "rating": 2, "round": 3,
-                 "cluster": i % 7, **({"source_id": f"<urn:{i}>", "url": f"https://a.example/{i}"} if i % 2 else {})}
-                for i in range(400)]
+        rows = [
+            {
+                "id": content_id(lang, f"text {i}"),
+                "language": lang,
+                "instruction": f"Ask {i}.",
+                "output": f"Jibu {i}:\n«{HOSTILE}» ہے 🌍",
+                "p0": 0.1,
+                "p1": 0.2,
+                "p2": 0.7,
+                "rating": 2,
+                "round": 3,
+                "cluster": i % 7,
+                **({"source_id": f"<urn:{i}>", "url": f"https://a.example/{i}"} if i % 2 else {}),
+            }
+            for i in range(400)
+        ]
         write_jsonl(home / "x_instruction.jsonl", rows)
-        write_json(home / "manifest.json", {
-            "notebook": "05_diversification", "counts": [{"stage": "sampled", "in": 500, "out": 400,
-                                                          "dropped": {f"over <b>quota</b> {HOSTILE}": 100}}],
-            "outputs": {"x_instruction.jsonl": file_hash(home / "x_instruction.jsonl")}, "code_digest": "c" * 64})
+        write_json(
+            home / "manifest.json",
+            {
+                "notebook": "05_diversification",
+                "counts": [
+                    {
+                        "stage": "sampled",
+                        "in": 500,
+                        "out": 400,
+                        "dropped": {f"over <b>quota</b> {HOSTILE}": 100},
+                    }
+                ],
+                "outputs": {"x_instruction.jsonl": file_hash(home / "x_instruction.jsonl")},
+                "code_digest": "c" * 64,
+            },
+        )
     return tmp_path / "mine"
 
 
@@ -43,18 +68,37 @@ def test_datasets_loads_the_folder_with_every_row_as_it_was(run, capsys):
     folder = capsys.readouterr().out.splitlines()[-1]
     for lang in ("sw", "ur"):
         loaded = datasets.load_dataset(folder, lang)
-        assert set(loaded) == {"train", "validation"} and len(loaded["validation"]) < len(loaded["train"]) / 10
-        want = {r["id"]: r for r in read_jsonl(run / lang / "05_diversification" / "x_instruction.jsonl")}
+        assert (
+            set(loaded) == {"train", "validation"}
+            and len(loaded["validation"]) < len(loaded["train"]) / 10
+        )
+        want = {
+            r["id"]: r
+            for r in read_jsonl(run / lang / "05_diversification" / "x_instruction.jsonl")
+        }
         rows = [*loaded["train"], *loaded["validation"]]
-        assert not {r["instruction"] for r in loaded["train"]} & {r["instruction"] for r in loaded["validation"]}
+        assert not {r["instruction"] for r in loaded["train"]} & {
+            r["instruction"] for r in loaded["validation"]
+        }
         assert {r["id"] for r in rows} == set(want) and len(rows) == len(want)
         for row in rows:
-            assert {k: row[k] for k in ("instruction", "output", "rating", "p2", "round", "cluster", "language")} == {
-                k: want[row["id"]][k] for k in ("instruction", "output", "rating", "p2", "round", "cluster", "language")}
+            assert {
+                k: row[k]
+                for k in ("instruction", "output", "rating", "p2", "round", "cluster", "language")
+            } == {
+                k: want[row["id"]][k]
+                for k in ("instruction", "output", "rating", "p2", "round", "cluster", "language")
+            }
             assert row["source"] == "atlas"
-            assert (row["source_id"], row["url"]) == (want[row["id"]].get("source_id"), want[row["id"]].get("url"))
+            assert (row["source_id"], row["url"]) == (
+                want[row["id"]].get("source_id"),
+                want[row["id"]].get("url"),
+            )
             assert [m["role"] for m in row["messages"]] == ["user", "assistant"]
-            assert row["messages"][1]["content"] == row["output"] and row["instruction"] in row["messages"][0]["content"]
+            assert (
+                row["messages"][1]["content"] == row["output"]
+                and row["instruction"] in row["messages"][0]["content"]
+            )
 
 
 def test_the_same_run_gives_the_same_bytes(run):
@@ -74,9 +118,21 @@ def test_trl_trains_on_the_messages(run, tmp_path):
     model, tokenizer = load("atlas")
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
     torch.set_num_threads(1)
-    trainer = SFTTrainer(model=model, processing_class=tokenizer, train_dataset=rows.select_columns(["messages"]),
-                         args=SFTConfig(output_dir=str(tmp_path / "sft"), max_steps=1, per_device_train_batch_size=2,
-                                        use_cpu=True, bf16=False, report_to="none", save_strategy="no", disable_tqdm=True))
+    trainer = SFTTrainer(
+        model=model,
+        processing_class=tokenizer,
+        train_dataset=rows.select_columns(["messages"]),
+        args=SFTConfig(
+            output_dir=str(tmp_path / "sft"),
+            max_steps=1,
+            per_device_train_batch_size=2,
+            use_cpu=True,
+            bf16=False,
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+        ),
+    )
     assert trainer.train().training_loss > 0
 
 
@@ -91,38 +147,68 @@ def test_the_card_tells_of_the_run_and_holds_no_markup_of_others(run):
 
 
 def test_no_setting_that_tells_of_the_machine_or_holds_a_key_is_in_a_card():
-    """Whatever a profile may hold as text, present keys and future ones: folders and addresses are not shown."""
-    secret = {"server_command": "env VLLM_API_KEY=secret vllm serve {model}", "server_urls": ["http://10.0.0.7/v1"],
-              "judge_base_url": "https://user:secret@judge.example", "seed_translator": "google:https://secret.example"}
+    """Whatever a profile may hold as text, present keys and future ones: folders and addresses are
+    not shown.
+    """
+    secret = {
+        "server_command": "env VLLM_API_KEY=secret vllm serve {model}",
+        "server_urls": ["http://10.0.0.7/v1"],
+        "judge_base_url": "https://user:secret@judge.example",
+        "seed_translator": "google:https://secret.example",
+    }
     for place in ("/home/ada/x.bin", "~/x.bin", "../ada/x.bin"):
         profile = load_profile("modern")
-        texts = {k: place for k, v in profile
-                 if isinstance(v, str | None) and k not in ("source", "corpus_source") and "price" not in k}
-        lists = {k: [f"name={place}"] for k, v in profile if isinstance(v, list) and k not in ("languages", "cleaning", "tasks")}
+        texts = {
+            k: place
+            for k, v in profile
+            if isinstance(v, str | None)
+            and k not in ("source", "corpus_source")
+            and "price" not in k
+        }
+        lists = {
+            k: [f"name={place}"]
+            for k, v in profile
+            if isinstance(v, list) and k not in ("languages", "cleaning", "tasks")
+        }
         told = publish._settings(profile.model_copy(update=texts | secret | lists))
         assert not any(word in told for word in ("secret", "ada/", "10.0.0.7", "~")), told
-        assert "base_model: x.bin" in told and "learning_rate" in told and "server_command" not in told
+        assert (
+            "base_model: x.bin" in told and "learning_rate" in told and "server_command" not in told
+        )
     told = publish._settings(load_profile("modern", seed_translator="nllb:/home/ada/nllb"))
     assert "base_model: Qwen/Qwen3-4B-Base" in told and "seed_translator: nllb:nllb\n" in told
 
 
-@pytest.mark.parametrize("source, licence", [("culturax", "odc-by"), ("fineweb2", "odc-by"), ("files", "other")])
+@pytest.mark.parametrize(
+    "source, licence", [("culturax", "odc-by"), ("fineweb2", "odc-by"), ("files", "other")]
+)
 def test_the_licence_follows_the_texts(run, source, licence, monkeypatch):
     monkeypatch.setattr(publish, "source_of", lambda profile: source)
     card = (publish.dataset("mine") / "README.md").read_text(encoding="utf-8")
     assert f"license: {licence}" in card and licences.TEXTS[source][1] in card
 
 
-@pytest.mark.parametrize("name, identifier, told", [
-    ("paper", "llama2", "improve any large language model"), ("modern", "apache-2.0", "NLLB, whose licence, CC-BY-NC 4.0")])
+@pytest.mark.parametrize(
+    "name, identifier, told",
+    [
+        ("paper", "llama2", "improve any large language model"),
+        ("modern", "apache-2.0", "NLLB, whose licence, CC-BY-NC 4.0"),
+    ],
+)
 def test_terms_of_base_model_and_seed_translator_stand_in_the_cards(name, identifier, told):
     profile = load_profile(name)
     found, text = licences.of_model(profile.base_model, profile)
     assert found == identifier and "Open Assistant, Apache-2.0" in text
     assert told in licences.of_dataset(profile.corpus_source, profile)[1]
     card = publish.model_card("mine", "sw", profile, {}, {"losses": [1.0]})
-    assert f"license: {identifier}" in card and f"base_model: {profile.base_model}" in card and text in card
-    local = publish.model_card("mine", "sw", profile.model_copy(update={"base_model": "/home/ada/own"}), {}, {})
+    assert (
+        f"license: {identifier}" in card
+        and f"base_model: {profile.base_model}" in card
+        and text in card
+    )
+    local = publish.model_card(
+        "mine", "sw", profile.model_copy(update={"base_model": "/home/ada/own"}), {}, {}
+    )
     assert "license: other" in local and "base_model:" not in local and "/home" not in local
 
 
@@ -157,7 +243,9 @@ def test_nothing_leaves_the_machine_unless_asked(run, monkeypatch, capsys):
             calls.append(("upload", more))
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    monkeypatch.setattr(socket.socket, "connect", lambda *args: pytest.fail("something connected to a network"))
+    monkeypatch.setattr(
+        socket.socket, "connect", lambda *args: pytest.fail("something connected to a network")
+    )
     assert main(["publish-dataset", "mine"]) == 0 and not calls
     assert main(["publish-dataset", "mine", "--upload", "me/x"]) == 0
     assert [c[0] for c in calls] == ["create", "upload"] and calls[0][2]["private"] is True
@@ -172,8 +260,10 @@ def test_a_tuned_model_gets_a_card_and_loads(run, capsys):
     tokenizer.chat_template = "{{ messages }}"
     tokenizer.save_pretrained(home / "models" / "refined")
     (home / "models" / "refined" / "optimizer.pt").write_bytes(b"a pickle")
-    assert main(["publish-model", "mine", "--langs", "sw"]) == 2       # the step is not finished
-    write_json(home / "models" / "refined" / "train.json", {"rows": 9, "too_long": 1, "losses": [2.0, 1.5]})
+    assert main(["publish-model", "mine", "--langs", "sw"]) == 2  # the step is not finished
+    write_json(
+        home / "models" / "refined" / "train.json", {"rows": 9, "too_long": 1, "losses": [2.0, 1.5]}
+    )
     write_json(home / "manifest.json", {"code_digest": "d" * 64})
     assert main(["publish-model", "mine"]) == 2
     capsys.readouterr()

@@ -1,4 +1,6 @@
-"""The truth of the Atlas stays out of the method: 01-05 and 08 write the same bytes when it is removed."""
+"""The truth of the Atlas stays out of the method: 01-05 and 08 write the same bytes when it is
+removed.
+"""
 
 import os
 import shutil
@@ -10,9 +12,24 @@ from xinstruct_utils.config.load import load_profile
 from xinstruct_utils.core.files import read_jsonl
 from xinstruct_utils.core.paths import REPO
 
-STEPS = [("01_seed_data",), ("02_corpus",), ("03_backtranslation",), ("04_refinement", "--iteration", "1"),
-         ("04_refinement", "--iteration", "2"), ("05_diversification",), ("08_instruction_tuning",)]
-TIMED = {"measures.json", "manifest.json", "finish.json", "notebook.ipynb", "done.json", "started.json", "inputs.json"}
+STEPS = [
+    ("01_seed_data",),
+    ("02_corpus",),
+    ("03_backtranslation",),
+    ("04_refinement", "--iteration", "1"),
+    ("04_refinement", "--iteration", "2"),
+    ("05_diversification",),
+    ("08_instruction_tuning",),
+]
+TIMED = {
+    "measures.json",
+    "manifest.json",
+    "finish.json",
+    "notebook.ipynb",
+    "done.json",
+    "started.json",
+    "inputs.json",
+}
 
 
 def data_files(root):
@@ -27,8 +44,25 @@ def test_the_method_writes_the_same_bytes_without_the_truth(smoke, tmp_path):
     shutil.copytree(smoke.root / "smoke" / "world", blind / "world")
     shutil.copy(smoke.root / "smoke" / "run.json", blind / "run.json")
     for notebook, *more in STEPS:
-        line = [sys.executable, "-m", "xinstruct_utils", "run", notebook, "--run", "smoke", "--lang", "sw", *more]
-        made = subprocess.run(line, cwd=REPO, env=os.environ | {"XINSTRUCT_RUNS": str(tmp_path)}, capture_output=True, text=True)
+        line = [
+            sys.executable,
+            "-m",
+            "xinstruct_utils",
+            "run",
+            notebook,
+            "--run",
+            "smoke",
+            "--lang",
+            "sw",
+            *more,
+        ]
+        made = subprocess.run(
+            line,
+            cwd=REPO,
+            env=os.environ | {"XINSTRUCT_RUNS": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
         assert made.returncode == 0, made.stderr[-2000:]
     assert (smoke.root / "smoke" / "truth").exists() and not (blind / "truth").exists()
     seen, unseen = data_files(smoke.root / "smoke"), data_files(blind)

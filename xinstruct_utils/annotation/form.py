@@ -133,7 +133,7 @@ class Form:
                               self.note, self.buttons])
         self.widget.add_class("xi")
 
-    def open(self, _=None) -> None:
+    def open(self, _: object = None) -> None:
         """Begin, or go on where this annotator stopped.
 
         Items that have enough labels of others are left out.
@@ -192,12 +192,12 @@ class Form:
         done = sum(other["id"] in mine for other in self.queue)
         return f"<p><b>{place}</b>, {done} stored for {escaped(self.annotator)}.</p>"
 
-    def go_back(self, _=None) -> None:
+    def go_back(self, _: object = None) -> None:
         """To the item before: its label can be corrected, the earlier one stays in the history."""
         self.at = max(0, self.at - 1)
         self.show()
 
-    def go_on(self, _=None) -> None:
+    def go_on(self, _: object = None) -> None:
         """Store the label and show the next item; stay without an answer, or on a full disk."""
         item = self.queue[self.at]
         answers = {key: radio.value for key, radio in self.choices.items()}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NotRequired, Protocol, TypedDict
 
 from xinstruct_utils.atlas import HOME, grading, world
+from xinstruct_utils.atlas.sentences import faults
 from xinstruct_utils.atlas.world import Fact
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import (
@@ -235,13 +236,15 @@ def build_world(run: str, language: str, settings: Sizes) -> dict[str, Path]:
     About half of the facts never appear in the seed data (`split_facts`): the prompts ask about
     those, so that the web has to teach them. Files that today's sentences and code would write are
     left alone. Returns {"seed", "corpus", "prompts": path}. Raises InputError for a language
-    without sentences.
+    without sentences, or with a fault in them.
     """
     sentences = HOME / "texts" / f"{language}.yaml"
     if not sentences.exists():
         raise InputError(f"the Atlas has no sentences in '{language}': expected one of "
                          f"{sorted(p.stem for p in (HOME / 'texts').glob('*.yaml'))}; "
                          f"write atlas/texts/{language}.yaml")
+    if wrong := faults(texts(language), texts("en")):
+        raise InputError("\n  ".join([f"{sentences}: these sentences cannot be used:", *wrong]))
     home = root() / run / "world" / language
     paths = {name: home / f"{name}.jsonl" for name in ("seed", "corpus", "prompts")}
     key = _world_key(sentences, settings)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from xinstruct_utils.atlas import pages, world
+from xinstruct_utils.atlas.sentences import slots
 from xinstruct_utils.atlas.world import Fact
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import write_jsonl
@@ -46,11 +47,6 @@ def sentences(template: str) -> list[str]:
     """The statements of a page's template, questions and lists left out."""
     parts = [part.strip() for part in re.split(r"(?<=[.!?۔؟])\s+|\n", template)]
     return [part for part in parts if part.endswith((".", "۔"))]
-
-
-def slots(sentence: str) -> set[str]:
-    """Names of the slots in a sentence."""
-    return set(re.findall(r"\{(\w+)\}", sentence))
 
 
 def continuations(language: str, topic: str) -> list[tuple[str, str]]:

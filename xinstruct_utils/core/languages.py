@@ -48,8 +48,9 @@ ENGLISH = Language("en", "English", "English", "Latn", "ltr", "high", "en", "en"
 def get(code):
     """The language with this code. Raises InputError for an unknown one."""
     if code not in LANGUAGES:
-        raise InputError(f"unknown language code {code!r}: expected one of {', '.join(LANGUAGES)}; to add a language, add "
-                         "its row to xinstruct_utils/languages.py")
+        raise InputError(
+            f"unknown language code {code!r}: expected one of {', '.join(LANGUAGES)}; to add a "
+            "language, add its row to xinstruct_utils/core/languages.py")
     return LANGUAGES[code]
 
 
