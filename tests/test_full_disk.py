@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from test_faults import data_files
@@ -79,7 +78,7 @@ def size_of(folder):
     return sum(-(-p.stat().st_size // PAGE) * PAGE for p in files)
 
 
-def check(run: Path, place: Path, step: str):
+def check(run, place, step):
     """What must hold for a step of a finished run, on a small disk."""
     shutil.copytree(run, place / "smoke", symlinks=True)
     home = place / "smoke" / step
@@ -99,7 +98,8 @@ def check(run: Path, place: Path, step: str):
     assert status == 0 and "done:" in out, (err[-2000:], out)
     found = data_files(home)
     assert wanted.keys() == found.keys(), wanted.keys() ^ found.keys()
-    assert [name for name in wanted if wanted[name] != found[name]] == [], step
+    other = [name for name in wanted if wanted[name] != found[name]]
+    assert other == [], (step, other)
     assert not list(home.rglob(".tmp-*"))
 
 

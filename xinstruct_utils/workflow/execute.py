@@ -13,13 +13,14 @@ import sys
 import tempfile
 import time
 from datetime import datetime
+from errno import ENOSPC
 from unittest import mock
 
 from xinstruct_utils.config.load import parse_overrides
 from xinstruct_utils.config.profile import MACHINE
 from xinstruct_utils.config.runs import load_run, open_run, resolve
 from xinstruct_utils.core import languages
-from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.errors import InputError, disk_full
 from xinstruct_utils.core.files import file_hash, read_json, write_bytes, write_json
 from xinstruct_utils.core.paths import REPO, root, run_dir, step_dir
 from xinstruct_utils.core.process import peak_rss
@@ -148,6 +149,8 @@ def execute(name, home, parameters):
         except papermill.PapermillExecutionError as error:
             if error.ename == InputError.__name__:
                 raise InputError(error.evalue) from None
+            if os.strerror(ENOSPC) in error.evalue or "disk is full" in error.evalue:     # SQLite has words of its own
+                raise disk_full(OSError(ENOSPC, ""), home) from None
             raise RuntimeError(f"the notebook with the failure is {out}\n{name} failed in cell {error.cell_index}: "
                                f"{error.ename}: {error.evalue}") from None
         finally:

@@ -191,7 +191,8 @@ def _watch(todo, line, environ):
         # With several processes each rank says it, with its number before it, and the launcher has the last word.
         if bad := re.search(r"^(?:\[rank\d+\]: )?xinstruct_utils\.core\.errors\.InputError: (.*)$", told, re.M):
             raise InputError(bad[1])
-        if os.strerror(ENOSPC) in told:          # safetensors and others say it in errors of their own
+        # safetensors and others say it in errors of their own, and a full disk takes no log
+        if os.strerror(ENOSPC) in told or not shutil.disk_usage(home).free:
             raise disk_full(OSError(ENOSPC, ""), home)
         tail = "\n".join(told.splitlines()[-15:])
         raise RuntimeError(f"heavy job failed with exit code {child.returncode}; the whole log is {log}; its end:\n{tail}")
