@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -91,6 +92,12 @@ def test_one_process_has_the_threads_of_its_settings(tmp_path):
 def test_a_full_disk_in_a_job_is_bad_input_and_no_tail_of_a_log(tmp_path):
     with pytest.raises(InputError, match="the disk is full: no space was left for .*; free some and run the same command again"):
         launch.run("toy", settings("full"), tmp_path / "out")
+
+
+def test_a_full_disk_that_takes_no_log_either_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(InputError, match="the disk is full: no space was left for"):
+        launch.run("toy", settings("fail"), tmp_path / "out")
 
 
 def test_a_finished_job_is_not_repeated(tmp_path, capsys):

@@ -255,6 +255,17 @@ def test_a_failed_notebook_says_why_in_its_last_line_and_leaves_no_manifest(home
     assert (step(home, "02_second") / "iter1" / "manifest.json").exists()     # finished steps are intact
 
 
+@pytest.mark.parametrize("line", [
+    "import errno, os\nraise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))",
+    "import sqlite3\nraise sqlite3.OperationalError('database or disk is full')",
+])
+def test_a_library_that_finds_the_disk_full_is_told_as_all_others(home, line):
+    edit(home, "01_first", line)
+    status, _, err = verb("01_first", "--run", "smoke", "--lang", "sw", "--force")
+    assert status == 2 and err.startswith("error: the disk is full: no space was left for ")
+    assert err.count("\n") == 1 and str(step(home)) in err
+
+
 def test_a_notebook_that_does_not_finish_its_step_is_an_error(home, capsys):
     edit(home, "01_first", "1")
     assert first() == 1 and "without step.finish" in capsys.readouterr().err

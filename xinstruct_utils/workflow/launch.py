@@ -44,6 +44,7 @@ QUIET = {
 UNSHOWN = ("input", "model", "data", "folders", "server_command", "server_urls")
 # Where a job of servers runs, not what it makes.
 SERVERS = ("server_urls", "server_concurrency", "server_command", "server_wait_s")
+FULL = 2**16                                     # bytes that are left of a disk that is full
 LAUNCHER = "accelerate.commands.launch"
 TRAINING = "training.sft"
 LOCAL = "inference.local"
@@ -302,7 +303,7 @@ def _fail(code: int, paths: list[Path], log: Path) -> NoReturn:
         if path.exists():
             raise InputError(read_json(path)["message"])
     no_space = disk_full(OSError(ENOSPC, ""), log.parent.parent)
-    if no_space and shutil.disk_usage(log.parent).free == 0:     # then no job could write why
+    if no_space and shutil.disk_usage(log.parent).free < FULL:   # then no job could write why
         raise no_space
     tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
     raise RuntimeError(f"heavy job failed with exit code {code}; the whole log is {log}; its end:\n"
