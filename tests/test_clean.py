@@ -14,7 +14,6 @@ from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import content_id
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.data import boilerplate, cleaning, rules
-from xinstruct_utils.method import seeds
 
 DATA = REPO.parent / "shared" / "data"
 PAGES, REAL = DATA / "web_pages" / "test_data", DATA / "real_text"
@@ -34,12 +33,12 @@ def run(texts, names, lang="fi", **kwargs):
     return [row["text"] for row in kept], {why: n for why, n in census.dropped.items() if n}, census
 
 
-def test_the_papers_rule_is_what_the_old_cleaning_did():
+def test_the_papers_rule_drops_by_length_and_exact_repeats_are_dropped_too():
     texts = ["", "  ", "short", "x" * 64, "x" * 64, "y" * 2049, "z" * 2048]
-    rows = [{"id": content_id("fi", t), "text": t} for t in texts]
-    kept, dropped = seeds.clean(rows, "text", 64, 2048)
-    got, _, census = run(texts, ["length", "duplicates"], min_chars=64, max_chars=2048)
-    assert got == [r["text"] for r in kept] and census.dropped == dropped and list(census.dropped) == list(dropped)
+    kept, _, census = run(texts, ["length", "duplicates"], min_chars=64, max_chars=2048)
+    assert kept == ["x" * 64, "z" * 2048]
+    expected = [("empty", 2), ("too short", 1), ("too long", 1), ("duplicate", 1)]
+    assert list(census.dropped.items()) == expected
     assert not census.changed and list(census.lengths) == [64, 2048]
 
 

@@ -10,7 +10,7 @@ from xinstruct_utils.config.load import Profile
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import content_id, write_jsonl
 from xinstruct_utils.core.shards import Rows
-from xinstruct_utils.data import readers, sources
+from xinstruct_utils.data import cleaning, readers, sources
 from xinstruct_utils.method import seeds
 from xinstruct_utils.method.backtranslation import instruction_fault
 from xinstruct_utils.reporting.display import length_summary, show_rows
@@ -21,6 +21,12 @@ ROW = {"language": "fi", "text": "Hyvää päivää"}
 def lines(path, rows):
     path.write_bytes(b"".join(r if isinstance(r, bytes) else (json.dumps(r, ensure_ascii=False) + "\n").encode() for r in rows))
     return path
+
+
+def cleaned(rows, min_chars, max_chars):
+    """(rows, {reason: n}) of the paper's rule and of exact repeats, as chapters 1 and 2 use them."""
+    census = cleaning.Census(["length", "duplicates"])
+    return list(cleaning.stream(rows, census, "fi", min_chars, max_chars)), census.dropped
 
 
 def test_jsonl_gzip_and_parquet_give_the_same_rows(tmp_path):
@@ -73,7 +79,7 @@ def test_only_the_language_is_filled_into_a_path():
 def test_cleaning_counts_every_row_once_and_changes_no_text():
     texts = ["", "  ", "short", "x" * 64, "x" * 64, "y" * 2049, "z" * 2048]
     rows = [{"id": content_id("fi", t), "text": t} for t in texts]
-    kept, dropped = seeds.clean(rows, "text", 64, 2048)
+    kept, dropped = cleaned(rows, 64, 2048)
     assert [r["text"] for r in kept] == ["x" * 64, "z" * 2048]
     assert dropped == {"empty": 2, "too short": 1, "too long": 1, "duplicate": 1}
     assert len(rows) == len(kept) + sum(dropped.values())
@@ -119,9 +125,10 @@ def test_hostile_text_is_shown_as_text_and_urdu_right_to_left():
 
 def test_length_is_counted_in_characters_and_not_in_bytes_or_words():
     thai = "ภาษาไทยไม่มีช่องว่าง" * 4                     # 80 code points, 240 bytes, one "word"
-    assert len(thai) == 80 and not seeds.clean([{"id": "a", "text": thai}], "text", 80, 80)[1]["too long"]
-    with pytest.raises(InputError, match="no text is left of 1 rows.*'too short': 1.*81 to 2048 characters"):
-        seeds.clean([{"id": "a", "text": thai}], "text", 81, 2048)
+    assert len(thai) == 80 and not cleaned([{"id": "a", "text": thai}], 80, 80)[1]["too long"]
+    message = "no text is left of 1 rows.*'too short': 1.*81 to 2048 characters"
+    with pytest.raises(InputError, match=message):
+        cleaned([{"id": "a", "text": thai}], 81, 2048)
 
 
 def test_an_english_cell_with_an_urdu_word_stays_left_to_right_and_urdu_with_a_url_does_not():

@@ -10,7 +10,7 @@ import pytest
 from xinstruct_utils.config.load import load_profile
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import content_id
-from xinstruct_utils.data import sources
+from xinstruct_utils.data import sampling, sources
 
 TEXTS = [f"Teksti {k}: " + "tämä on tarpeeksi pitkä lause. " * 3 for k in range(60)]
 
@@ -98,14 +98,14 @@ def test_memory_for_given_ids_is_bounded(tmp_path, monkeypatch):
 
 
 def test_a_sample_of_the_hub_goes_on_after_a_kill_with_the_next_file(hub, tmp_path):
-    whole, dropped, read = sources.sample(sources.on_hub("fineweb2", "abc", "fi"), 25, 0, tmp_path / "one")
+    whole, dropped, read = sampling.sample(sources.on_hub("fineweb2", "abc", "fi"), 25, 0, tmp_path / "one")
     assert read == 60 and dropped["not sampled"] == 35 and len(list(whole())) == 25
     broken, opened = sources.on_hub("fineweb2", "abc", "fi"), []
     for name, act in list(broken.files.items()):
         broken.files[name] = lambda name=name, act=act: opened.append(name) or (dying(act()) if len(opened) == 2 else act())
     with pytest.raises(KeyboardInterrupt):
-        sources.sample(broken, 25, 0, tmp_path / "two")
-    again = sources.sample(broken, 25, 0, tmp_path / "two")
+        sampling.sample(broken, 25, 0, tmp_path / "two")
+    again = sampling.sample(broken, 25, 0, tmp_path / "two")
     assert list(again[0]()) == list(whole()) and again[1:] == (dropped, read)
     assert len(opened) == 4 and len(set(opened)) == 3         # the finished file was not opened again
 
@@ -118,7 +118,7 @@ def dying(rows):
 def test_a_sample_depends_on_the_seed_and_not_on_order_or_repeats(tmp_path):
     for name, order in (("a", TEXTS), ("b", TEXTS[::-1] + TEXTS[:9])):
         (tmp_path / f"{name}.jsonl").write_bytes(jsonl([{"text": t} for t in order]))
-    drawn = {(name, seed): {r["text"] for r in sources.sample(sources.on_disk(tmp_path / f"{name}.jsonl", "fi"), 20, seed,
+    drawn = {(name, seed): {r["text"] for r in sampling.sample(sources.on_disk(tmp_path / f"{name}.jsonl", "fi"), 20, seed,
                                                               tmp_path / f"{name}{seed}")[0]()}
              for name in "ab" for seed in (0, 1)}
     assert drawn["a", 0] == drawn["b", 0] != drawn["a", 1] == drawn["b", 1] and all(len(d) == 20 for d in drawn.values())
@@ -128,7 +128,7 @@ def test_a_sample_looks_at_no_more_than_was_asked_and_counts_every_row(tmp_path)
     for k in range(3):
         odd = [{"text": "x"}, {"text": "y" * 999}, {"text": "z", "language": "sw"}]
         (tmp_path / f"{k}.jsonl").write_bytes(jsonl([{"text": t} for t in TEXTS[20 * k:20 * k + 20]] + odd))
-    rows, dropped, read = sources.sample(sources.on_disk(tmp_path, "fi"), 10, 0, tmp_path / "s", 9, 500, scan=30)
+    rows, dropped, read = sampling.sample(sources.on_disk(tmp_path, "fi"), 10, 0, tmp_path / "s", 9, 500, scan=30)
     assert read == 30 == len(list(rows())) + sum(dropped.values())
     assert dropped == {"other language": 1, "too short": 1, "too long": 1, "not sampled": 17}
 
