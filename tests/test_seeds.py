@@ -135,7 +135,7 @@ def test_an_absent_or_damaged_file_is_told(tmp_path):
         got(tmp_path / "x.json", "alpaca")
     whole = written(tmp_path / "a.json.gz", *[{"instruction": str(k), "output": "b"} for k in range(99)], array=True)
     whole.write_bytes(whole.read_bytes()[:-40])
-    with pytest.raises(InputError, match="a.json.gz: damaged, cut off"):
+    with pytest.raises(InputError, match="a.json.gz: damaged or cut off"):
         got(whole, "alpaca")
 
 
