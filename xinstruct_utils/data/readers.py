@@ -79,7 +79,7 @@ def row_id(given: Any, where: str) -> str | None:
     if given is None or given == "":
         return None
     if isinstance(given, bool) or not isinstance(given, str | int | float):
-        raise InputError(f"{where}: id must be a string or a whole number, but "
+        raise InputError(f"{where}: id must be a string or an integer, but "
                          f"{type(given).__name__} came")
     if isinstance(given, float):
         if math.isnan(given):
