@@ -14,7 +14,7 @@ CLOSING = "\"'”’»)]›*_ "                            # may follow a full s
 GOING_ON = STOPS | set(",;:،؛")                     # a menu entry ends with none of these
 NO_STOPS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")     # Thai, Lao, Burmese, Khmer
 SEPARATOR = re.compile(r"\s*[|»›•·→]\s*|\s[>/]\s")
-ITEM = re.compile(r"\s*(?:[-*•–·]|\(?\w{1,3}[.)])\s")                     # "- item", "3. item", "b) item"
+ITEM = re.compile(r"\s*(?:[-*•–·]|\(?\w{1,3}[.)])\s")  # "- item", "3. item", "b) item"
 # Characters: of a sentence with a full stop, of prose without one (in Thai), and what is too long
 # to have none.
 SENTENCE, UNSTOPPED, UNSTOPPED_THAI, STOPLESS = 40, 120, 40, 300
@@ -49,7 +49,8 @@ def is_error_page(text: str) -> bool:
     addresses = URL.findall(text)
     if sum(map(len, addresses)) > URL_SHARE * len(text):
         return True
-    return len(text) < SHORT_PAGE and bool(ERROR.search(text) or (addresses and OPENING.match(text)))
+    names_it = ERROR.search(text) or (addresses and OPENING.match(text))
+    return len(text) < SHORT_PAGE and bool(names_it)
 
 
 def _is_bar(line):

@@ -171,7 +171,8 @@ def judge(text: str, names: Iterable[str], limits: Limits) -> Verdict:
 
 
 def _work(rows, names, field, limits):
-    """A chunk of rows: [(row, verdict, signature)]; runs in another process if there are several."""
+    """A chunk of rows: [(row, verdict, signature)]; runs in another process if there are
+    several."""
     script = languages.get(limits.lang).script
     judged = []
     for row in rows:

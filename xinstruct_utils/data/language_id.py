@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 # Neighbours of our languages. Malay is left out on purpose: in 200 characters lingua takes every
 # fifth Indonesian text for it.
-COMPARED = ("en", "et", "sv", "az", "mr", "fa", "ar", "es", "pt", "fr", "de", "nl", "ru", "so", "zu")
+COMPARED = ("en", "et", "sv", "az", "mr", "fa", "ar", "es", "pt", "fr", "de", "nl", "ru", "so",
+            "zu")
 OURS = ("en", *languages.LANGUAGES)
 FEW_LETTERS = 15               # too few for the detector
 
@@ -28,7 +29,8 @@ def known(codes: Iterable[str]) -> frozenset[str]:
 
 @cache
 def detector(codes: frozenset[str], quick: bool = False) -> "LanguageDetector":
-    """lingua's detector for the languages of some codes; a quick one errs more, ten times faster."""
+    """lingua's detector for the languages of some codes; a quick one errs more, ten times
+    faster."""
     from lingua import IsoCode639_1, LanguageDetectorBuilder
 
     wanted = [getattr(IsoCode639_1, code.upper()) for code in sorted(codes)]

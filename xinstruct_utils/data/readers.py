@@ -278,7 +278,8 @@ def _wanted_columns(path, file, columns):
     """The names by which Arrow reads the used columns that a file has. Raises InputError."""
     names = Counter(file.schema_arrow.names)
     wanted = list(names) if columns is None else columns
-    twice = [name for name in names if names[name] > 1 and name in {w.split(".")[0] for w in wanted}]
+    used = {name.split(".")[0] for name in wanted}
+    twice = [name for name in names if names[name] > 1 and name in used]
     if twice:
         raise InputError(f"{path}: the column {twice[0]!r} is there {names[twice[0]]} times; "
                          "expected each column once: remove or rename one")

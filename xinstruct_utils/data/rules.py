@@ -116,7 +116,8 @@ def _region(lang):
 
 
 def masked(text: str, lang: str) -> str:
-    """The text with [email] and [phone] in place of addresses and of valid numbers (libphonenumber)."""
+    """The text with [email] and [phone] in place of addresses and of valid numbers
+    (libphonenumber)."""
     text = EMAIL.sub("[email]", text) if "@" in text else text
     if not DIGITS.search(text):
         return text

@@ -17,7 +17,10 @@ from xinstruct_utils.data import readers
 from xinstruct_utils.data.readers import Record
 
 # name: (hub id, column of the table of languages with its config names)
-HUB = {"culturax": ("uonlp/CulturaX", "culturax"), "fineweb2": ("HuggingFaceFW/fineweb-2", "fineweb2")}
+HUB = {
+    "culturax": ("uonlp/CulturaX", "culturax"),
+    "fineweb2": ("HuggingFaceFW/fineweb-2", "fineweb2"),
+}
 KINDS = (*readers.ROWS, *readers.TEXTS)
 # Given ids of a file that may not come again: a wrong field shows early, and memory stays bounded.
 REMEMBERED = 100_000

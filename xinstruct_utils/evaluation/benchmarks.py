@@ -43,7 +43,7 @@ VERDICTS = ("win", "tie", "lose")
 
 
 def read(path: str | Path, benchmark: str | None = None) -> list[Question]:
-    """Prompts of Vicuna, MT-bench, WizardLM, LIMA or Koala in their authors' JSONL, or of one's own.
+    """Prompts of Vicuna, MT-bench, WizardLM, LIMA or Koala in their authors' JSONL, or one's own.
 
     One's own rows have `instruction` (and id?, benchmark?, category?, difficulty?,
     native_instruction?), and the file gives its stem as the benchmark. A byte order mark and CRLF

@@ -64,7 +64,8 @@ def split_seed(rows: list[SeedRow], d0x_size: int,
 
 READY = "ready_for_export"
 # What people write where Alpaca's input is to stay empty.
-NO_INPUT = {"", "<noinput>", "noinput", "no input", "<no input>", "n/a", "na", "nan", "none", "null"}
+NO_INPUT = {"", "<noinput>", "noinput", "no input", "<no input>", "n/a", "na", "nan", "none",
+            "null"}
 
 
 def _text(record, field, where, needed=True) -> str:

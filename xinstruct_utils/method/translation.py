@@ -189,7 +189,8 @@ class Nllb:
         self.loaded = None
 
     def begin(self, texts: list[str], source: str, target: str) -> None:
-        """Load the model where there is something to translate. Raises InputError for one that lacks a language."""
+        """Load the model where there is something to translate. Raises InputError for one that
+        lacks a language."""
         if not texts or self.loaded:
             return
         import torch
@@ -227,7 +228,8 @@ class Nllb:
         return [None if None in parts else "".join(parts) for parts in whole]
 
     def _translated(self, pieces, source, target):
-        """Translate sentences, sorted by length and batched by a token budget; None for one too long or without an end."""
+        """Translate sentences, sorted by length and batched by a token budget; None for one too
+        long or without an end."""
         import torch
 
         tokenizer, model = self.loaded
