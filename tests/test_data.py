@@ -8,13 +8,16 @@ import pytest
 from xinstruct_utils.atlas import pages, world
 from xinstruct_utils.config.load import Profile
 from xinstruct_utils.core.errors import InputError
-from xinstruct_utils.core.files import content_id, write_jsonl
+from xinstruct_utils.core.files import content_id, read_jsonl, write_jsonl
+from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.core.shards import Rows
-from xinstruct_utils.data import cleaning, readers, sources
+from xinstruct_utils.data import cleaning, language_id, readers, sources
+from xinstruct_utils.evaluation import benchmarks
 from xinstruct_utils.method import seeds
 from xinstruct_utils.method.backtranslation import instruction_fault
 from xinstruct_utils.reporting.display import length_summary, show_rows
 
+SHARED = REPO.parent / "shared" / "data"
 ROW = {"language": "fi", "text": "Hyvää päivää"}
 
 
@@ -78,6 +81,167 @@ def test_a_line_separator_of_unicode_ends_no_row(tmp_path):
         "a\u2028b\u0085c\x0bd",
         ROW["text"],
     ]
+
+
+def test_rows_of_languages_outside_the_ten_are_counted_and_told_where_nothing_else_is(tmp_path):
+    rows = [ROW, *(ROW | {"language": code} for code in ("deu", "xx", "fin_Latn", "fin_Arab"))]
+    read, skipped = readers.read_rows(lines(tmp_path / "a.jsonl", rows), readers.CORPUS_FIELDS, "fi")
+    assert [r["language"] for r in read] == ["fi", "fi"] and skipped == {"other language": 3}
+    assert {r["id"] for r in read} == {content_id("fi", ROW["text"])}
+    path = lines(tmp_path / "b.jsonl", rows[1:3])
+    with pytest.raises(InputError, match="b.jsonl: no row is in 'fi'.*but 2 in 'deu', 'xx' came"):
+        readers.read_rows(path, readers.CORPUS_FIELDS, "fi")
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("joined", [
+    b"%s\n%s\n", b"%s,\n%s,\n", b"%s, \r\n %s\r\n", BOM + b"%s\n" + BOM + b"%s\n", b"[%s,%s]",
+    b"\n \n%s\n\n%s", b"\n  [\n%s,\n%s\n]\n", BOM + b"[%s,\n%s,\n]", BOM + b"\n%s\n%s\n",
+    BOM + b"\n[%s,%s]"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.ndjson", "a.JSONL", "a", "a.json.gz"])
+def test_lines_commas_arrays_and_byte_order_marks_are_read(tmp_path, joined, name):
+    rows = [json.dumps(ROW | {"text": text}, ensure_ascii=False).encode() for text in ("yksi", "ö")]
+    data = joined % tuple(rows)
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    read, _ = readers.read_rows(tmp_path / name, readers.CORPUS_FIELDS, "fi")
+    assert [r["text"] for r in read] == ["yksi", "ö"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.TSV", "a.xlsx", "a.zip"])
+def test_a_file_of_another_kind_is_told_by_its_suffix(tmp_path, name):
+    (tmp_path / name).write_bytes(b"language,text\nfi,Hei\n")
+    with pytest.raises(InputError, match=rf"{name}: \.\w+ files are not read; expected JSONL.*to_json"):
+        readers.read_rows(tmp_path / name, readers.CORPUS_FIELDS, "fi")
+
+
+# Ids.
+
+
+@pytest.mark.parametrize(("given", "name"), [
+    (1, "1"), ("1", "1"), (1.0, "1"), (0, "0"), (0.0, "0"), (-0.0, "0"), ("0", "0"), ("x 1", "x 1"),
+    (None, None), (float("nan"), None), ("", None), (1e20, "100000000000000000000"), (1.5, "1.5")])
+def test_one_rule_says_what_an_id_is(given, name):
+    assert readers.row_id(given, "a.jsonl, line 1") == name
+
+
+@pytest.mark.parametrize("given", [[1], {}, True, False, b"a", [], "\ud83d"])
+def test_what_is_no_id_is_an_error(given):
+    with pytest.raises(InputError, match="a.jsonl, line 1: (id must be a string or|half a character)"):
+        readers.row_id(given, "a.jsonl, line 1")
+
+
+def test_ids_of_one_file_are_unique_in_whatever_form_they_come(tmp_path):
+    for given in ("1", 1, 1.0):
+        rows = [ROW | {"id": 0}, ROW | {"id": 1}, ROW | {"id": given}]
+        with pytest.raises(InputError, match="line 3: duplicate id .*1.*, first in line 2"):
+            readers.read_rows(lines(tmp_path / "a.jsonl", rows), readers.CORPUS_FIELDS, "fi")
+    rows = [ROW | {"id": given} for given in (0, None, float("nan"), None, "", 2.0)]
+    read, _ = readers.read_rows(lines(tmp_path / "a.jsonl", rows), readers.CORPUS_FIELDS, "fi")
+    assert [r["source_id"] for r in read] == ["0", None, None, None, None, "2"]
+
+
+def test_answers_meet_their_questions_by_id_in_any_form_then_by_instruction(tmp_path):
+    prompts = [{"id": k, "instruction": f"What is {k}?"} for k in range(3)]
+    questions = benchmarks.read(lines(tmp_path / "q.jsonl", prompts))
+    assert [q["id"] for q in questions] == ["0", "1", "2"]
+    given = [{"id": 2.0, "output": "two"}, {"id": "0", "output": "zero"},
+             {"id": "x", "instruction": "What is 1?", "output": "one"}]
+    found = benchmarks.read_answers(lines(tmp_path / "a.jsonl", given), questions)
+    assert found == {"0": "zero", "1": "one", "2": "two"}
+    with pytest.raises(InputError, match="line 2: a second answer to the question of id '2'"):
+        benchmarks.read_answers(lines(tmp_path / "a.jsonl", [given[0], given[0]]), questions)
+
+
+def test_a_question_that_is_asked_twice_has_two_answers_in_their_order(tmp_path):
+    questions = [{"id": k, "instruction": text} for k, text in (("a", "A?"), ("b", "B?"), ("c", "A?"))]
+    given = [{"instruction": text, "output": f"{text} {k}"} for k, text in enumerate(["A?", "A?", "B?"])]
+    found = benchmarks.read_answers(lines(tmp_path / "a.jsonl", given), questions)
+    assert found == {"a": "A? 0", "b": "B? 2", "c": "A? 1"}
+    found = benchmarks.read_answers(lines(tmp_path / "a.jsonl", given[1:]), questions)
+    assert found == {"a": "A? 1", "b": "B? 2", "c": "A? 1"}
+
+
+def test_labels_meet_their_questions_or_are_an_error(tmp_path):
+    label = {"id": 1, "a": "refined", "b": "seed", "verdict": "win"}
+    path = lines(tmp_path / "l.jsonl", [label, label | {"id": 2.0}])
+    questions = [{"id": "1", "instruction": "A?"}]
+    expected = {("refined", "seed"): {"1": "win", "2": "win"}}
+    assert benchmarks.read_labels(path, questions) == benchmarks.read_labels(path) == expected
+    with pytest.raises(InputError, match="l.jsonl: none of its 2 ids is of a question .such as 'x'"):
+        benchmarks.read_labels(path, [{"id": "x", "instruction": "A?"}])
+    for odd in ({"id": None}, {"a": ["x"]}, {"verdict": ["win"]}, {"b": None}):
+        with pytest.raises(InputError, match="line 1: expected id, a, b and verdict"):
+            benchmarks.read_labels(lines(tmp_path / "o.jsonl", [label | odd]))
+
+
+def test_a_file_of_mt_bench_is_not_vicunas_and_fields_have_their_types(tmp_path):
+    row = {"question_id": 81, "category": "writing", "turns": ["Write a post.", "Rewrite it."]}
+    rows = benchmarks.read(lines(tmp_path / "q.jsonl", [row, row | {"turns": ["Write a post."]}]))
+    assert [q["benchmark"] for q in rows] == ["mt_bench", "vicuna"]
+    named = benchmarks.read(lines(tmp_path / "q.jsonl", [row | {"benchmark": "mine"}]))
+    assert named[0]["benchmark"] == "mine" and named[0]["instruction"] == "Write a post."
+    wizard = {"Instruction": "x", "Skill": "Math", "Difficulty": 3.0}
+    assert benchmarks.read(lines(tmp_path / "q.jsonl", [wizard]))[0]["difficulty"] == 3
+    for odd in ({"Skill": ["Math"]}, {"Difficulty": True}, {"Difficulty": [3]}):
+        with pytest.raises(InputError, match="line 1: (Skill must be a string|Difficulty must be a)"):
+            benchmarks.read(lines(tmp_path / "q.jsonl", [wizard | odd]))
+
+
+# Parquet.
+
+
+def test_only_the_used_columns_of_a_parquet_file_are_read(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    years = pa.array([2**30, 5], pa.date32())                  # no date that Python could hold
+    table = pa.table({"crawled": years, "language": ["fi", "fi"], "text": ["a", "b"], "note": years})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert len(readers.read_rows(tmp_path / "a.parquet", readers.CORPUS_FIELDS, "fi")[0]) == 2
+    record = next(readers.records(tmp_path / "a.parquet", ("text", "meta.url")))
+    assert list(record.row.items()) == [
+        ("crawled", None), ("language", None), ("text", "a"), ("note", None)]
+    with pytest.raises(InputError, match="a.parquet, row group 1 of 1: not a readable Parquet file"):
+        list(readers.records(tmp_path / "a.parquet"))
+
+
+def test_bytes_that_are_no_text_in_parquet_are_an_error_with_file_and_row_group(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    cells = pa.array([b"a", b"b", b"\xf0\x28"], pa.binary()).view(pa.string())
+    table = pa.table({"language": ["fi"] * 3, "text": cells})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    with pytest.raises(InputError, match=r"a\.parquet, row group 2 of 2: not a readable.*utf-8"):
+        readers.read_rows(tmp_path / "a.parquet", readers.CORPUS_FIELDS, "fi")
+
+
+def test_a_used_column_that_is_there_twice_is_an_error_and_an_unused_one_is_no_matter(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name, twice in (("text", True), ("note", False)):
+        columns = [pa.array(["fi"]), pa.array(["a"]), pa.array(["b"]), pa.array(["c"])]
+        table = pa.Table.from_arrays(columns, names=["language", "text", name, name])
+        pq.write_table(table, tmp_path / "a.parquet")
+        if twice:
+            with pytest.raises(InputError, match="a.parquet: the column 'text' is there 3 times"):
+                readers.read_rows(tmp_path / "a.parquet", readers.CORPUS_FIELDS, "fi")
+        else:
+            rows, _ = readers.read_rows(tmp_path / "a.parquet", readers.CORPUS_FIELDS, "fi")
+            assert rows[0]["text"] == "a"
+
+
+def test_a_parquet_file_without_a_used_column_says_what_it_has(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"sentence": ["a"], "lang": ["fi"]}), tmp_path / "a.parquet")
+    message = "language, text is missing; the row has sentence, lang"
+    with pytest.raises(InputError, match=message):
+        readers.read_rows(tmp_path / "a.parquet", readers.CORPUS_FIELDS, "fi")
 
 
 def test_seed_pairs_are_keyed_by_their_output(tmp_path):
@@ -160,6 +324,63 @@ def test_no_right_instruction_of_the_atlas_is_taken_for_another_language():
         text for fact in world.facts() for text in pages.instructions(fact)
     }  # names from all over the world
     assert [text for text in right if instruction_fault(text, "stop")] == [] and len(right) > 1000
+
+
+# By people who write these languages as they type them on a telephone; nothing here is a quotation.
+ROMANISED = {
+    "hi": ["Mujhe batao ke barish kyun hoti hai", "Bharat ki rajdhani kya hai?",
+           "Chai banane ki vidhi batayein", "Mere dost ke liye janamdin ki shubhkamnayein likhein",
+           "Computer kaise kaam karta hai samjhao", "Aaj mausam kaisa rahega",
+           "Is function ka output ek list hona chahiye jo sorted ho", "Gandhi ji ke bare me likho"],
+    "ur": ["Ek chhoti si nazm likho jo barsat par ho", "Pakistan ka darul hukumat kya hai",
+           "Apne sheher ke bazaar ke baare mein teen jumle likhein",
+           "Main ne kal payment ki thi lekin abhi tak confirm nahi hui.",
+           "Mujhe achi chai banane ka tareeqa batayen", "Is jumlay ki islah karein"],
+    "bn": ["Amake bolo kibhabe bhalo ranna korte hoy", "Bangladesher rajdhanir naam ki?",
+           "Tomar priyo boi somporke duti bakko likho", "Gach lagano keno dorkar?",
+           "Dhaka theke Chittagong jete koto shomoy lage?", "Ekti chakrir abedon potro likhun"],
+    "ta": ["Mazhai yen peigirathu endru sollu", "Oru kavithai ezhuthu",
+           "Tamil naattin thalainagaram enna?", "Thirukkural patri oru katturai ezhuthunga",
+           "Intha vaakkiyathai thiruthi ezhuthavum", "Ungal nanbanukku oru kaditham ezhuthungal"]}
+
+
+@pytest.mark.parametrize("text", [text for texts in ROMANISED.values() for text in texts])
+def test_hindi_urdu_bengali_and_tamil_in_latin_letters_are_not_english(text):
+    assert instruction_fault(text, "stop") == "not English"
+
+
+@pytest.mark.parametrize("text", [
+    "What does 'kya hua' mean in English?", "Translate the sentence: Aap kaise hain?", "Ho Chi Minh",
+    'Translate "mujhe bhook lagi hai".', "Isaac Newton", "Dhaka", "Write about Aadhaar and khadi.",
+    "Who was Bhagat Singh?", "Naan bread recipe", "Compare Mahatma Gandhi and Zhou Enlai.",
+    "Edit this: https://docs.example.org/d/1H8SOqhJQA1ySvYMOoIay8gJoLjK0Rv4/edit?usp=sharing"])
+def test_english_about_these_languages_and_their_names_stays_english(text):
+    assert instruction_fault(text, "stop") is None
+
+
+def english_prompts():
+    """All English prompts at ../shared/data, instructions of Alpaca with and without input."""
+    for row in json.loads((SHARED / "instruction_parsing" / "alpaca_5000.json").read_text()):
+        yield row["instruction"]
+        if row["input"]:
+            yield f"{row['instruction']}\n\n{row['input']}"
+    for path in (SHARED / "eval_prompts").rglob("*.jsonl"):
+        if not path.stem.endswith(("_Hindi", "_Indonesian")):
+            for line in path.read_text(encoding="utf-8-sig").splitlines():
+                row = json.loads(line)
+                fields = ("Instruction", "conversations", "turns", "text", "prompt", "instruction")
+                prompt = next((row[name] for name in fields if name in row), [])
+                yield from prompt if isinstance(prompt, list) else [prompt]
+    for row in read_jsonl(SHARED / "oasst_samples" / "en_100_tree.jsonl"):
+        yield row["prompt"]["text"]
+    yield from read_jsonl(SHARED / "oasst_samples" / "prompt_lottery_en_250_text.jsonl")
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason=f"English prompts are not at {SHARED}")
+def test_no_english_prompt_of_others_is_taken_for_another_language():
+    prompts = [p for p in english_prompts() if isinstance(p, str)]
+    lost = [p for p in prompts if not language_id.is_english(p)]
+    assert lost == [] and len(prompts) > 8000
 
 
 def test_hostile_text_is_shown_as_text_and_urdu_right_to_left():
