@@ -85,7 +85,9 @@ def test_a_line_separator_of_unicode_ends_no_row(tmp_path):
 
 def test_rows_of_languages_outside_the_ten_are_counted_and_told_where_nothing_else_is(tmp_path):
     rows = [ROW, *(ROW | {"language": code} for code in ("deu", "xx", "fin_Latn", "fin_Arab"))]
-    read, skipped = readers.read_rows(lines(tmp_path / "a.jsonl", rows), readers.CORPUS_FIELDS, "fi")
+    read, skipped = readers.read_rows(
+        lines(tmp_path / "a.jsonl", rows), readers.CORPUS_FIELDS, "fi"
+    )
     assert [r["language"] for r in read] == ["fi", "fi"] and skipped == {"other language": 3}
     assert {r["id"] for r in read} == {content_id("fi", ROW["text"])}
     path = lines(tmp_path / "b.jsonl", rows[1:3])
@@ -112,7 +114,9 @@ def test_lines_commas_arrays_and_byte_order_marks_are_read(tmp_path, joined, nam
 @pytest.mark.parametrize("name", ["a.csv", "a.TSV", "a.xlsx", "a.zip"])
 def test_a_file_of_another_kind_is_told_by_its_suffix(tmp_path, name):
     (tmp_path / name).write_bytes(b"language,text\nfi,Hei\n")
-    with pytest.raises(InputError, match=rf"{name}: \.\w+ files are not read; expected JSONL.*to_json"):
+    with pytest.raises(
+        InputError, match=rf"{name}: \.\w+ files are not read; expected JSONL.*to_json"
+    ):
         readers.read_rows(tmp_path / name, readers.CORPUS_FIELDS, "fi")
 
 
@@ -128,7 +132,9 @@ def test_one_rule_says_what_an_id_is(given, name):
 
 @pytest.mark.parametrize("given", [[1], {}, True, False, b"a", [], "\ud83d"])
 def test_what_is_no_id_is_an_error(given):
-    with pytest.raises(InputError, match="a.jsonl, line 1: (id must be a string or|half a character)"):
+    with pytest.raises(
+        InputError, match="a.jsonl, line 1: (id must be a string or|half a character)"
+    ):
         readers.row_id(given, "a.jsonl, line 1")
 
 
@@ -155,8 +161,12 @@ def test_answers_meet_their_questions_by_id_in_any_form_then_by_instruction(tmp_
 
 
 def test_a_question_that_is_asked_twice_has_two_answers_in_their_order(tmp_path):
-    questions = [{"id": k, "instruction": text} for k, text in (("a", "A?"), ("b", "B?"), ("c", "A?"))]
-    given = [{"instruction": text, "output": f"{text} {k}"} for k, text in enumerate(["A?", "A?", "B?"])]
+    questions = [
+        {"id": k, "instruction": text} for k, text in (("a", "A?"), ("b", "B?"), ("c", "A?"))
+    ]
+    given = [
+        {"instruction": text, "output": f"{text} {k}"} for k, text in enumerate(["A?", "A?", "B?"])
+    ]
     found = benchmarks.read_answers(lines(tmp_path / "a.jsonl", given), questions)
     assert found == {"a": "A? 0", "b": "B? 2", "c": "A? 1"}
     found = benchmarks.read_answers(lines(tmp_path / "a.jsonl", given[1:]), questions)
@@ -169,7 +179,9 @@ def test_labels_meet_their_questions_or_are_an_error(tmp_path):
     questions = [{"id": "1", "instruction": "A?"}]
     expected = {("refined", "seed"): {"1": "win", "2": "win"}}
     assert benchmarks.read_labels(path, questions) == benchmarks.read_labels(path) == expected
-    with pytest.raises(InputError, match="l.jsonl: none of its 2 ids is of a question .such as 'x'"):
+    with pytest.raises(
+        InputError, match="l.jsonl: none of its 2 ids is of a question .such as 'x'"
+    ):
         benchmarks.read_labels(path, [{"id": "x", "instruction": "A?"}])
     for odd in ({"id": None}, {"a": ["x"]}, {"verdict": ["win"]}, {"b": None}):
         with pytest.raises(InputError, match="line 1: expected id, a, b and verdict"):
@@ -185,7 +197,9 @@ def test_a_file_of_mt_bench_is_not_vicunas_and_fields_have_their_types(tmp_path)
     wizard = {"Instruction": "x", "Skill": "Math", "Difficulty": 3.0}
     assert benchmarks.read(lines(tmp_path / "q.jsonl", [wizard]))[0]["difficulty"] == 3
     for odd in ({"Skill": ["Math"]}, {"Difficulty": True}, {"Difficulty": [3]}):
-        with pytest.raises(InputError, match="line 1: (Skill must be a string|Difficulty must be a)"):
+        with pytest.raises(
+            InputError, match="line 1: (Skill must be a string|Difficulty must be a)"
+        ):
             benchmarks.read(lines(tmp_path / "q.jsonl", [wizard | odd]))
 
 
@@ -196,14 +210,18 @@ def test_only_the_used_columns_of_a_parquet_file_are_read(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    years = pa.array([2**30, 5], pa.date32())                  # no date that Python could hold
-    table = pa.table({"crawled": years, "language": ["fi", "fi"], "text": ["a", "b"], "note": years})
+    years = pa.array([2**30, 5], pa.date32())  # no date that Python could hold
+    table = pa.table(
+        {"crawled": years, "language": ["fi", "fi"], "text": ["a", "b"], "note": years}
+    )
     pq.write_table(table, tmp_path / "a.parquet")
     assert len(readers.read_rows(tmp_path / "a.parquet", readers.CORPUS_FIELDS, "fi")[0]) == 2
     record = next(readers.records(tmp_path / "a.parquet", ("text", "meta.url")))
     assert list(record.row.items()) == [
         ("crawled", None), ("language", None), ("text", "a"), ("note", None)]
-    with pytest.raises(InputError, match="a.parquet, row group 1 of 1: not a readable Parquet file"):
+    with pytest.raises(
+        InputError, match="a.parquet, row group 1 of 1: not a readable Parquet file"
+    ):
         list(readers.records(tmp_path / "a.parquet"))
 
 
@@ -349,11 +367,22 @@ def test_hindi_urdu_bengali_and_tamil_in_latin_letters_are_not_english(text):
     assert instruction_fault(text, "stop") == "not English"
 
 
-@pytest.mark.parametrize("text", [
-    "What does 'kya hua' mean in English?", "Translate the sentence: Aap kaise hain?", "Ho Chi Minh",
-    'Translate "mujhe bhook lagi hai".', "Isaac Newton", "Dhaka", "Write about Aadhaar and khadi.",
-    "Who was Bhagat Singh?", "Naan bread recipe", "Compare Mahatma Gandhi and Zhou Enlai.",
-    "Edit this: https://docs.example.org/d/1H8SOqhJQA1ySvYMOoIay8gJoLjK0Rv4/edit?usp=sharing"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What does 'kya hua' mean in English?",
+        "Translate the sentence: Aap kaise hain?",
+        "Ho Chi Minh",
+        'Translate "mujhe bhook lagi hai".',
+        "Isaac Newton",
+        "Dhaka",
+        "Write about Aadhaar and khadi.",
+        "Who was Bhagat Singh?",
+        "Naan bread recipe",
+        "Compare Mahatma Gandhi and Zhou Enlai.",
+        "Edit this: https://docs.example.org/d/1H8SOqhJQA1ySvYMOoIay8gJoLjK0Rv4/edit?usp=sharing",
+    ],
+)
 def test_english_about_these_languages_and_their_names_stays_english(text):
     assert instruction_fault(text, "stop") is None
 

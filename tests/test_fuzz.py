@@ -203,6 +203,18 @@ def packed(name, data):
     return pa.compress(data, codec="zstd", asbytes=True) if name.endswith(".zst") else data
 
 
+def rows_in(name, data, rows):
+    """How many rows a sound file has; a first line with a list is an array, as in alpaca.json."""
+    if name.endswith(".parquet"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        return pq.read_metadata(pa.BufferReader(data)).num_rows  # Arrow has no row without fields
+    if ".jsonl" in name and rows and isinstance(rows[0], list):
+        return len(rows[0])
+    return len(rows)
+
+
 def mutant(name, rows, rng):
     """A mutated file: (its bytes, the rows in it where only rows were changed, else None)."""
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
@@ -215,8 +227,7 @@ def mutant(name, rows, rng):
     except Exception:                # Arrow makes no table of such rows: then of the sound ones
         rows = KINDS[name][0]
         data = written(name, rows, rng)
-    # A first line with a list is an array of rows, as in alpaca.json.
-    n = len(rows[0]) if rows and isinstance(rows[0], list) and ".jsonl" in name else len(rows)
+    n = rows_in(name, data, rows)
     for _ in range(rng.choice((0, 0, 1, 1, 2))):
         data, n = mutated_bytes(data, rng), None
     data = packed(name, data)

@@ -376,9 +376,20 @@ def test_ranks_may_be_whole_floats_as_pandas_writes_them(tmp_path):
     assert [r["output"] for r in rows] == ["best"] and dropped == {"no ranked reply": 1}
 
 
-@pytest.mark.parametrize("state", ["initial_prompt_review", "growing", "ranking", "aborted_low_grade",
-                                   "ready_for_scoring", "halted_by_moderator", "backlog_ranking",
-                                   "prompt_lottery_waiting", 3])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "initial_prompt_review",
+        "growing",
+        "ranking",
+        "aborted_low_grade",
+        "ready_for_scoring",
+        "halted_by_moderator",
+        "backlog_ranking",
+        "prompt_lottery_waiting",
+        3,
+    ],
+)
 @pytest.mark.parametrize("prompt", [{"text": "a", "replies": None}, {"text": "a"}, None, "a"])
 def test_a_tree_that_is_not_ready_is_counted_whatever_it_lacks(tmp_path, state, prompt):
     path = written(tmp_path / "t.jsonl", {"tree_state": state, "prompt": prompt},
@@ -410,7 +421,15 @@ def test_an_id_of_zero_is_an_id_and_nan_is_none(tmp_path):
     rows = [{"id": name, "instruction": "a", "output": "b"} for name in
             (0, 0.0, 7.0, "x", None, float("nan"), "")]
     made, _ = got(written(tmp_path / "a.json", *rows, array=True), "alpaca")
-    assert [r["source_id"] for r in made] == ["0", "0", "7", "x", "a.json:5", "a.json:6", "a.json:7"]
+    assert [r["source_id"] for r in made] == [
+        "0",
+        "0",
+        "7",
+        "x",
+        "a.json:5",
+        "a.json:6",
+        "a.json:7",
+    ]
     trees = [tree(replies=[message("a", rank=0)]) | {"message_tree_id": None},
              tree(replies=[message("a", rank=0)]) | {"message_tree_id": 0}]
     trees[0]["prompt"]["message_id"] = "m1"

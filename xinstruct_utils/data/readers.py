@@ -70,6 +70,17 @@ def _left_behind(path):
     return hidden or any(part.startswith("_") for part in path.parts[:-1])
 
 
+def names_of(row: dict[str, Any]) -> str:
+    """The names of a row's fields, in one line of an error."""
+    return shown(", ".join(row)) or "no fields"
+
+
+def shown(text: str, most: int = 200) -> str:
+    """A foreign text in one line of an error, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[:most]}..."
+
+
 def row_id(given: Any, where: str) -> str | None:
     """An id as all readers take it, or None where there is none.
 
@@ -110,8 +121,9 @@ class UniqueIds:
         if name is None:
             return
         if name in self.places:
-            raise InputError(f"{record.where}: duplicate id {record.row.get('id', name)!r}, first "
-                             f"in {self.places[name]}; make ids unique or leave them out")
+            given = shown(repr(record.row.get("id", name)))
+            raise InputError(f"{record.where}: duplicate id {given}, first in {self.places[name]}; "
+                             "make ids unique or leave them out")
         if self.most is None or len(self.places) < self.most:
             self.places[name] = record.place
 
@@ -270,8 +282,8 @@ def _parquet_records(path, columns):
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, ArithmeticError,
             NotImplementedError) as error:
         # Arrow's own, and Python's of a cell that it cannot hold: bad UTF-8, a date before year 1.
-        problem = " ".join(str(error).split())[:300]
-        raise InputError(f"{path}{group}: not a readable Parquet file: {problem}") from None
+        raise InputError(f"{path}{group}: not a readable Parquet file: "
+                         f"{shown(str(error), 300)}") from None
 
 
 def _wanted_columns(path, file, columns):
@@ -305,7 +317,7 @@ def checked_row(row: dict[str, Any], fields: Sequence[str], where: str) -> dict[
     missing = [f for f in fields if f not in row]
     if missing:
         raise InputError(f"{where}: expected the fields {', '.join(fields)}, but "
-                         f"{', '.join(missing)} is missing; the row has {', '.join(row) or 'none'}")
+                         f"{', '.join(missing)} is missing; the row has {names_of(row)}")
     wrong = [f for f in fields if not isinstance(row[f], str)]
     if wrong:
         raise InputError(f"{where}: {wrong[0]} must be a string, but "
@@ -341,6 +353,6 @@ def nothing_in(language: str, others: Counter, fields: Sequence[str]) -> str:
     """What to say of a file without a row in the language; `others` {language: rows} are there."""
     if not others:
         return f"the file is empty; expected rows with the fields {', '.join(fields)}"
-    found = ", ".join(repr(name) for name, _ in others.most_common(5))
+    found = shown(", ".join(repr(name) for name, _ in others.most_common(5)))
     return (f"no row is in {language!r}; expected rows with \"language\": \"{language}\", but "
             f"{others.total():,} in {found} came")

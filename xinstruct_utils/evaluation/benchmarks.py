@@ -80,8 +80,8 @@ def _prompt(row: dict, kind: Kind, where: str) -> str:
         text = text[0]
     if not isinstance(text, str) or not text.strip():
         raise InputError(f"{where}: expected a prompt in the field "
-                         f"{', '.join(k.prompt for k in KINDS)}, but {text!r} came; the row has "
-                         f"{', '.join(row) or 'no fields'}")
+                         f"{', '.join(k.prompt for k in KINDS)}, but "
+                         f"{readers.shown(repr(text))} came; the row has {readers.names_of(row)}")
     return readers.storable(text, where, kind.prompt)
 
 
@@ -110,7 +110,7 @@ def _level(row: dict, kind: Kind, where: str) -> int | None:
         return None
     if isinstance(level, bool) or level not in range(1, 11):
         raise InputError(f"{where}: {kind.difficulty} must be a whole number from 1 to 10, but "
-                         f"{level!r} came")
+                         f"{readers.shown(repr(level))} came")
     return int(level)
 
 
@@ -130,7 +130,7 @@ def read_answers(path: str | Path, questions: list[Question]) -> dict[str, str]:
         known = key is not None or isinstance(instruction, str)
         if not isinstance(row.get("output"), str) or not known:
             raise InputError(f"{where}: expected `output` and the question's `id` or "
-                             f"`instruction`, but the row has {', '.join(row) or 'no fields'}")
+                             f"`instruction`, but the row has {readers.names_of(row)}")
         output = readers.storable(row["output"], where, "output")
         if key in by_id:
             raise InputError(f"{where}: a second answer to the question of id {key!r}; leave one")
@@ -167,7 +167,7 @@ def read_labels(path: str | Path, questions: Sequence[Question] = (),
         named = isinstance(row.get("a"), str) and isinstance(row.get("b"), str)
         if row.get("verdict") not in VERDICTS or key is None or not named:
             raise InputError(f"{where}: expected id, a, b and verdict (win, tie or lose of a), but "
-                             f"{_shortened(row)} came")
+                             f"{readers.shown(repr(row))} came")
         if key in verdicts[row["a"], row["b"]]:
             raise InputError(f"{where}: a second verdict on {row['a']} and {row['b']} for id "
                              f"{key!r}; leave one, for instance the majority's")
@@ -177,8 +177,3 @@ def read_labels(path: str | Path, questions: Sequence[Question] = (),
         raise InputError(f"{path}: none of its {len(ids)} ids is of a question (such as "
                          f"{questions[0]['id']!r}); expected labels with the questions' ids")
     return dict(verdicts)
-
-
-def _shortened(row: dict) -> str:
-    shown = repr(row)
-    return shown if len(shown) <= 200 else f"{shown[:200]}..."

@@ -72,8 +72,7 @@ def _text(record, field, where, needed=True) -> str:
     """A field's text; without `needed`, "" where it is absent, null or not a number."""
     if field not in record and needed:
         raise InputError(f"{where}: expected the field {field}, but the record has "
-                         f"{', '.join(record) or 'no fields'}; is this the seed_format of the "
-                         "file?")
+                         f"{readers.names_of(record)}; is this the seed_format of the file?")
     text = record.get(field)
     if not needed and (text is None or text != text):       # only NaN differs from itself
         return ""
@@ -109,7 +108,7 @@ def _oasst(tree, where) -> Pair | str:
     prompt = tree.get("prompt")
     if not isinstance(prompt, dict) or not (state or isinstance(prompt.get("replies"), list)):
         raise InputError(f"{where}: expected a message tree, `prompt` with `replies`, but the row "
-                         f"has {', '.join(tree)}; use the export whose name ends in "
+                         f"has {readers.names_of(tree)}; use the export whose name ends in "
                          "trees.jsonl.gz")
     if _lost(prompt):
         return "prompt deleted or rejected"

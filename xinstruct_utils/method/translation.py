@@ -19,6 +19,7 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest
 from xinstruct_utils.data import language_id
+from xinstruct_utils.data.romanised import is_romanised
 from xinstruct_utils.inference.chat import LONGEST_WAIT, Client, retry_after
 from xinstruct_utils.models.batching import batches
 from xinstruct_utils.prompts.requests import translation_request
@@ -165,6 +166,8 @@ def _in_another_language(translation, target):
         return False
     if sum(c.isalpha() for c in prose) < FEW_LETTERS:
         return False
+    if target == "en" and is_romanised(prose):         # which the detector takes for English
+        return True
     return language_id.detected(prose) not in (None, target)
 
 
