@@ -279,11 +279,15 @@ def _parquet_records(path, columns):
                 for row in _group_rows(file, k, wanted):
                     number += 1
                     yield Record(path, f"line {number}", unread | row)
+            announced = file.metadata.num_rows
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError, ArithmeticError,
             NotImplementedError) as error:
         # Arrow's own, and Python's of a cell that it cannot hold: bad UTF-8, a date before year 1.
         raise InputError(f"{path}{group}: not a readable Parquet file: "
                          f"{shown(str(error), 300)}") from None
+    if number != announced:
+        raise InputError(f"{path}: damaged: {announced} rows are announced at its end, but "
+                         f"{number} are in its row groups; copy it again")
 
 
 def _wanted_columns(path, file, columns):
