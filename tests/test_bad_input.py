@@ -38,8 +38,8 @@ def write(path, rows):
     return path
 
 
-# name: (rows, or None for no file; what the message must say). The first nine are the list of the
-# issue.
+# name: (rows, or None for no file; what the message must say). The first seven go through the verb
+# too.
 FAULTS = {
     "missing file": (None, "no such file|is not there"),
     "empty file": ([], "the file is empty; expected rows"),

@@ -36,36 +36,21 @@ def nllb(tmp_path_factory):
     letters = sorted({c for a, _, b in pairs for c in a + b if c != " "} | {"▁"})
     vocab = {t: i for i, t in enumerate(["<s>", "<pad>", "</s>", "<unk>", *letters])}
     tokenizer = NllbTokenizer(vocab=vocab, merges=[], src_lang="eng_Latn")
-    model = M2M100ForConditionalGeneration(
-        M2M100Config(
-            vocab_size=len(tokenizer),
-            d_model=64,
-            encoder_layers=1,
-            decoder_layers=1,
-            encoder_attention_heads=2,
-            decoder_attention_heads=2,
-            encoder_ffn_dim=64,
-            decoder_ffn_dim=64,
-            dropout=0.0,
-            attention_dropout=0.0,
-            encoder_layerdrop=0.0,
-            decoder_layerdrop=0.0,
-            max_position_embeddings=600,
-            init_std=0.1,
-        )
-    )
+    config = M2M100Config(
+        vocab_size=len(tokenizer), d_model=64, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=64,
+        decoder_ffn_dim=64, dropout=0.0, attention_dropout=0.0, encoder_layerdrop=0.0,
+        decoder_layerdrop=0.0, max_position_embeddings=600, init_std=0.1)
+    model = M2M100ForConditionalGeneration(config)
     source = tokenizer([a for a, _, _ in pairs], return_tensors="pt", padding=True)
     rows = []
     for _, code, b in pairs:
         tokenizer.src_lang = CODES[code]  # a target begins with its code as a source does
         rows.append(tokenizer(b)["input_ids"])
     width = max(map(len, rows))
-    given = torch.tensor(
-        [[2] + r[:-1] + (width - len(r)) * [1] for r in rows]
-    )  # </s> code tokens, then padding
-    labels = torch.tensor(
-        [[-100] + r[1:] + (width - len(r)) * [-100] for r in rows]
-    )  # the code is forced, not learned
+    # </s> code tokens, then padding; the code is forced, not learned
+    given = torch.tensor([[2] + r[:-1] + (width - len(r)) * [1] for r in rows])
+    labels = torch.tensor([[-100] + r[1:] + (width - len(r)) * [-100] for r in rows])
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(120):
         loss = model(**source, decoder_input_ids=given, labels=labels).loss

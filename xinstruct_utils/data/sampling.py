@@ -79,15 +79,16 @@ def sample(corpus: Corpus, n: int, seed: int, folder: str | Path, min_chars: int
         raise InputError(f"{corpus.path or order[0]}: no text to sample among {read} read in "
                          f"{corpus.lang!r} ({dropped})")
     dropped["not sampled"] = read - len(smallest.members) - sum(dropped.values())
+    return lambda: _members(parts, smallest.members, seed), dropped, read
 
-    def rows():
-        left = set(smallest.members)
-        for row in (row for part in parts for row in read_jsonl(part)):
-            if (value := _rank(row, seed)) in left:
-                left.discard(value)
-                yield row
 
-    return rows, dropped, read
+def _members(parts, members, seed):
+    """The rows of the parts that are members of the sample, each once."""
+    left = set(members)
+    for row in (row for part in parts for row in read_jsonl(part)):
+        if (value := _rank(row, seed)) in left:
+            left.discard(value)
+            yield row
 
 
 def _write_part(part, corpus, name, smallest, seed, limits, most):
