@@ -378,7 +378,7 @@ def test_hindi_urdu_bengali_and_tamil_in_latin_letters_are_not_english(text):
         "Dhaka",
         "Write about Aadhaar and khadi.",
         "Who was Bhagat Singh?",
-        "Naan bread recipe",
+        "Naan bread recipe", "Ban Ki-moon biography", "Ke Huy Quan", "Kara Walker",
         "Compare Mahatma Gandhi and Zhou Enlai.",
         "Edit this: https://docs.example.org/d/1H8SOqhJQA1ySvYMOoIay8gJoLjK0Rv4/edit?usp=sharing",
     ],

@@ -9,7 +9,7 @@ import re
 
 # As people type them; a word that is English too, or a common name, is left out on purpose.
 HINDI_URDU = """
-ka ki ke ko se mein mei hai hain hy hn tha thi thay hoga hogi honge hota hoti hote hua hui hue
+ka ki ke ko mein mei hai hain hy hn tha thi thay hoga hogi honge hota hoti hote hua hui hue
 huwa hun hoon ho kya kia kyun kyon kyu kyunki kaun kaunsa kaunsi kaise kaisay kaisa kaisi kahan
 kab kitna kitne kitni kis kisi aur ya lekin magar agar phir bhi sirf bahut bohat bahot bohot
 zyada ziada thoda thora kuch kuchh sab sabhi sabse nahi nahin nai haan ek aik chaar paanch mujhe
@@ -49,8 +49,9 @@ ROMANISED = frozenset(f"{HINDI_URDU} {BENGALI} {TAMIL}".split())
 
 # Letters in a row and endings that English words do not have, but for a few names.
 SPELLING = re.compile(
-    r"\w*aa\w*|(?:bh|dh|kh|jh|zh)\w+|\w+(?:zh|chh)\w*|"
-    r"\w+(?:iye|ao|aye|unga|ngal|kku|[td]hu|ndru|avum|iyum|iyil|chhe|chhi|bhabe|galai)")
+    r"\w*aa\w*|(?:bh|dh|kh|jh|zh|likh|chah)\w+|\w+(?:zh|chh|adh)\w*|"
+    r"\w+(?:iye|ao|aye|ayi|yein|iyan|iyon|aon|unga|ngal|kkum?|[td]hu|ndru|avum|iyum|iyil|"
+    r"amaga|bhabe|galai)")
 
 ENGLISH_WORDS = """
 the of and a for that this with on are be by from at an or as it its was were have has had not
@@ -59,10 +60,8 @@ shall your you my our their his her they them he she we i if then than these tho
 any all some each other more most such into about between over under after before during does
 did doing one two three four five please following write give name describe explain list
 translate sentence english
-"""
+"""         # not: is in to me do us so, which Hindi and Urdu write too
 ENGLISH = frozenset(ENGLISH_WORDS.split())
-# English, but written so in Hindi or Urdu too ("main ne us se"): they outweigh one word at most.
-SHARED = frozenset({"is", "in", "to", "me", "do", "us", "so", "no", "yes"})
 
 # What is quoted is not what is asked in: "What does 'kya hua' mean?"
 QUOTED = re.compile(r"```.*?```|`[^`]*`|\"[^\"]*\"|“[^”]*”|\B'[^']{3,}'\B", re.DOTALL)
@@ -71,13 +70,13 @@ LOOKED_AT = 60      # words: a prompt is asked at its beginning, and may quote p
 
 def is_romanised(text: str) -> bool:
     """Whether a text in Latin letters is more likely Hindi, Urdu, Bengali or Tamil than English."""
-    words = re.findall("[a-z]+", QUOTED.sub(" ", text).lower())[:LOOKED_AT]
+    written = re.findall("[A-Za-z]+", QUOTED.sub(" ", text))[:LOOKED_AT]
+    words = [word.lower() for word in written]
     known = sum(word in ROMANISED for word in words)
     spelled = sum(word not in ROMANISED and bool(SPELLING.fullmatch(word)) for word in words)
     english = sum(word in ENGLISH for word in words)
     if known + spelled >= 2:
         return known + spelled > english
-    if english or any(word in SHARED for word in words):
-        return False
-    # One word alone must be a long one: short ones and spellings are names in English texts.
-    return any(word in ROMANISED and len(word) >= 4 for word in words)
+    # One alone must not be a name ("Ho Chi Minh"): a long word, or one written in small letters.
+    return not english and any(word.lower() in ROMANISED and (len(word) >= 4 or word.islower())
+                               for word in written)
