@@ -11,7 +11,7 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.files import read_json, read_jsonl, write_jsonl
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.core.shards import Shards
-from xinstruct_utils.data import readers
+from xinstruct_utils.data import cleaning, readers
 from xinstruct_utils.method import seeds
 from xinstruct_utils.reporting.display import show_rows
 from xinstruct_utils.workflow import account
@@ -24,9 +24,10 @@ pytestmark = pytest.mark.skipif(not REAL.exists(), reason=f"real text is not at 
 @pytest.mark.parametrize("lang", ("fi", "sw"))
 def test_every_row_of_a_real_corpus_is_accounted_for_and_unchanged(lang, tmp_path):
     texts, skipped = readers.read_rows(REAL / lang / "corpus.jsonl", readers.CORPUS_FIELDS, lang)
-    kept, dropped = seeds.clean(texts, "text", 64, 2048)
+    census = cleaning.Census(["length", "duplicates"])
+    kept = list(cleaning.stream(texts, census, lang, 64, 2048))
     raw = [r["text"] for r in read_jsonl(REAL / lang / "corpus.jsonl")]
-    assert len(raw) == len(kept) + sum(dropped.values()) + sum(skipped.values())
+    assert len(raw) == len(kept) + sum(census.dropped.values()) + sum(skipped.values())
     shards = Shards(tmp_path, 100)
     for index, chunk in shards.pending(kept):
         shards.write(index, chunk)

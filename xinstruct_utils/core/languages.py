@@ -1,14 +1,21 @@
-"""The languages, one row each: the only place where a language is described. Add a row to add a language."""
+"""The languages, one row each: the only place where a language is described.
+
+Add a row to add a language.
+"""
 
 from dataclasses import dataclass
 
 from xinstruct_utils.core.errors import InputError
 
+# Scripts in which no blanks stand between words.
+UNSPACED = frozenset({"Thai", "Laoo", "Khmr", "Mymr", "Jpan", "Hans", "Hant"})
+
 
 @dataclass(frozen=True)
 class Language:
-    """A language: ISO 639-1 code, English and own name, script (ISO 15924), writing direction, resource level of the
-    paper, CLDR locale, config names in CulturaX and FineWeb-2, FLORES-200 code, family (paper, Table 13)."""
+    """A language: ISO 639-1 code, English and own name, script (ISO 15924), writing direction,
+    resource level of the paper, CLDR locale, config names in CulturaX and FineWeb-2, FLORES-200
+    code, family (paper, Table 13)."""
 
     code: str
     name: str
@@ -23,29 +30,39 @@ class Language:
     family: str
 
     @property
-    def spaced(self):
+    def spaced(self) -> bool:
         """Whether blanks stand between its words, so that they can be counted without a model."""
-        return self.script not in ("Thai", "Laoo", "Khmr", "Mymr", "Jpan", "Hans", "Hant")
+        return self.script not in UNSPACED
+
+
+def _language(code, names, script, level, flores, family, direction="ltr") -> Language:
+    """A language of which CLDR and CulturaX use the ISO code, and FineWeb-2 the FLORES code."""
+    name, native_name = names
+    return Language(code, name, native_name, script, direction, level, code, code, flores, flores,
+                    family)
 
 
 _ROWS = [
-    ("fi", "Finnish", "suomi", "Latn", "ltr", "medium", "fi", "fi", "fin_Latn", "fin_Latn", "Uralic"),
-    ("id", "Indonesian", "Bahasa Indonesia", "Latn", "ltr", "medium", "id", "id", "ind_Latn", "ind_Latn", "Austronesian"),
-    ("th", "Thai", "ไทย", "Thai", "ltr", "medium", "th", "th", "tha_Thai", "tha_Thai", "Kra-Dai"),
-    ("tr", "Turkish", "Türkçe", "Latn", "ltr", "medium", "tr", "tr", "tur_Latn", "tur_Latn", "Turkic"),
-    ("vi", "Vietnamese", "Tiếng Việt", "Latn", "ltr", "medium", "vi", "vi", "vie_Latn", "vie_Latn", "Austroasiatic"),
-    ("bn", "Bengali", "বাংলা", "Beng", "ltr", "low", "bn", "bn", "ben_Beng", "ben_Beng", "Indo-European"),
-    ("hi", "Hindi", "हिन्दी", "Deva", "ltr", "low", "hi", "hi", "hin_Deva", "hin_Deva", "Indo-European"),
-    ("sw", "Swahili", "Kiswahili", "Latn", "ltr", "low", "sw", "sw", "swh_Latn", "swh_Latn", "Niger-Congo"),
-    ("ta", "Tamil", "தமிழ்", "Taml", "ltr", "low", "ta", "ta", "tam_Taml", "tam_Taml", "Dravidian"),
-    ("ur", "Urdu", "اردو", "Arab", "rtl", "low", "ur", "ur", "urd_Arab", "urd_Arab", "Indo-European"),
+    _language("fi", ("Finnish", "suomi"), "Latn", "medium", "fin_Latn", "Uralic"),
+    _language("id", ("Indonesian", "Bahasa Indonesia"), "Latn", "medium", "ind_Latn",
+              "Austronesian"),
+    _language("th", ("Thai", "ไทย"), "Thai", "medium", "tha_Thai", "Kra-Dai"),
+    _language("tr", ("Turkish", "Türkçe"), "Latn", "medium", "tur_Latn", "Turkic"),
+    _language("vi", ("Vietnamese", "Tiếng Việt"), "Latn", "medium", "vie_Latn", "Austroasiatic"),
+    _language("bn", ("Bengali", "বাংলা"), "Beng", "low", "ben_Beng", "Indo-European"),
+    _language("hi", ("Hindi", "हिन्दी"), "Deva", "low", "hin_Deva", "Indo-European"),
+    _language("sw", ("Swahili", "Kiswahili"), "Latn", "low", "swh_Latn", "Niger-Congo"),
+    _language("ta", ("Tamil", "தமிழ்"), "Taml", "low", "tam_Taml", "Dravidian"),
+    _language("ur", ("Urdu", "اردو"), "Arab", "low", "urd_Arab", "Indo-European", "rtl"),
 ]
-LANGUAGES = {row[0]: Language(*row) for row in _ROWS}
-ENGLISH = Language("en", "English", "English", "Latn", "ltr", "high", "en", "en", "eng_Latn", "eng_Latn",
-                   "Indo-European")   # of instructions
+LANGUAGES = {row.code: row for row in _ROWS}
+ENGLISH = _language("en", ("English", "English"), "Latn", "high", "eng_Latn", "Indo-European")
+
+# Other people's codes: ISO 639-3, as the FLORES codes begin, and the macrolanguage of Swahili.
+_SUBTAGS = {row.flores[:3]: row.code for row in (*_ROWS, ENGLISH)} | {"swa": "sw"}
 
 
-def get(code):
+def get(code: str) -> Language:
     """The language with this code. Raises InputError for an unknown one."""
     if code not in LANGUAGES:
         raise InputError(
@@ -54,6 +71,22 @@ def get(code):
     return LANGUAGES[code]
 
 
-def named(code):
+def named(code: str) -> Language:
     """As `get`, and English too: what is translated from or into."""
     return ENGLISH if code == ENGLISH.code else get(code)
+
+
+def code_of(label: str) -> str:
+    """Our code for a data set's name of a language; a name that is none of ours is given back.
+
+    Understood are ISO 639-1, ISO 639-3, FLORES-200 and BCP 47, in any case: `sw`, `swa`,
+    `swh_Latn`, `hi-IN`. A language in another than its own script (`hin_Latn`) is none of ours.
+    """
+    first, *others = label.strip().replace("_", "-").casefold().split("-")
+    code = _SUBTAGS.get(first, first)
+    if code not in LANGUAGES and code != ENGLISH.code:
+        return label
+    scripts = [subtag for subtag in others if len(subtag) == 4 and subtag.isalpha()]
+    if scripts and scripts != [named(code).script.casefold()]:
+        return label
+    return code
