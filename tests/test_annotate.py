@@ -648,22 +648,20 @@ def people(runs):
     rows = [{"id": key, "language": "sw", "output": texts[key],
              "instruction": pages.instructions(oracle.fact_of(truth[key]))[0] if k % 2 else "Zzz."}
             for k, key in enumerate(known)]
-    answered = []
-    for q in read_jsonl(paths["prompts"]):
+    questions, answered = list(read_jsonl(paths["prompts"])), []
+    for q in questions:
         fact = oracle.fact_of(truth[q["id"]])
-        right = pages.texts("sw")["topics"][fact.topic]["pages"][0].format(
-            **world.values(fact, "sw")
-        )
-        answered.append({**q, "refined": right, "unrefined": right, "seed": ""})
-    for step, name in (
-        ("05_diversification", "x_instruction.jsonl"),
-        ("09_judge_evaluation", "answers.jsonl"),
-    ):
-        write_jsonl(step_dir("people", "sw", step) / name, answered if step[:2] == "09" else rows)
+        right = pages.texts("sw")["topics"][fact.topic]["pages"][0].format(**world.values(fact, "sw"))
+        answered += [{"id": q["id"], "model": model, "decoding": "sampled", "text": text}
+                     for model, text in (("refined", right), ("unrefined", right), ("seed", ""))]
+    judged = [{"model_a": "refined", "decoding_a": "sampled", "model_b": b, "decoding_b": "sampled", "id": q["id"],
+               "verdict": "win" if b == "seed" else "unparsed"} for q in questions for b in ("seed", "unrefined")]
+    for step, name, made in (("05_diversification", "x_instruction.jsonl", rows),
+                             ("09_judge_evaluation", "questions.jsonl", questions),
+                             ("09_judge_evaluation", "answers.jsonl", answered),
+                             ("09_judge_evaluation", "verdicts.jsonl", judged)):
+        write_jsonl(step_dir("people", "sw", step) / name, made)
         write_json(step_dir("people", "sw", step) / "manifest.json", {"outputs": {}, "counts": []})
-    judged = [{"a": a, "b": b, "id": q["id"], "verdict": "win" if b == "seed" else "unparsed"}
-              for q in answered for a, b in (("refined", "seed"), ("refined", "unrefined"))]
-    write_jsonl(step_dir("people", "sw", "09_judge_evaluation") / "verdicts.jsonl", judged)
     return rows, truth
 
 
@@ -749,7 +747,8 @@ def test_the_comparison_finds_the_model_that_is_better_behind_a_and_b(people):
 
 def test_an_opponent_from_outside_is_compared_too(people):
     path = step_dir("people", "sw", "09_judge_evaluation") / "answers.jsonl"
-    write_jsonl(path, [r | {"opponent": r["seed"]} for r in read_jsonl(path)])
+    rows = list(read_jsonl(path))
+    write_jsonl(path, rows + [r | {"model": "opponent"} for r in rows if r["model"] == "seed"])
     home = execute.run_step("11_human_evaluation", "people", "sw")
     models = [tuple(i["models"]) for i in read_jsonl(home / "items.jsonl")]
     assert {m: models.count(m) for m in models} == dict.fromkeys(

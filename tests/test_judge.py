@@ -9,7 +9,8 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.files import read_jsonl
 from xinstruct_utils.core.paper import paper_numbers
 from xinstruct_utils.core.paths import REPO
-from xinstruct_utils.evaluation import judge, statistics
+from xinstruct_utils.evaluation import judge, outcomes, statistics
+from xinstruct_utils.evaluation.judge import Judgement
 from xinstruct_utils.prompts import replies
 from xinstruct_utils.prompts.requests import VIEWS, judge_request
 from xinstruct_utils.reporting import tables
@@ -26,20 +27,22 @@ def test_a_model_wins_with_two_wins_or_a_win_and_a_draw():
 
 def test_an_unread_judgement_is_its_own_category_and_never_a_number():
     rows = judge.compare([{"id": 1}, {"id": 2}], {1: "x", 2: "x"}, {1: "y", 2: "y"},
-                         lambda q, a, b: None if q["id"] == 1 else (5, 5))
+                         judge.scoring(lambda q, a, b: None if q["id"] == 1 else (5, 5)))
     assert [r["verdict"] for r in rows] == ["unparsed", "tie"] and rows[0]["score_a"] is None
-    assert judge.rates([r["verdict"] for r in rows])["unparsed"] == 0.5
+    assert outcomes.rates([r["verdict"] for r in rows])["unparsed"] == 0.5
 
 
 def test_a_judge_that_always_likes_the_first_answer_gives_ties():
-    rows = judge.compare([{"id": 1}], {1: "x"}, {1: "y"}, lambda q, a, b: (9, 1))
+    rows = judge.compare([{"id": 1}], {1: "x"}, {1: "y"},
+                         judge.scoring(lambda q, a, b: (9, 1)))
     assert rows[0]["verdict"] == "tie" and rows[0]["score_a"] == rows[0]["score_b"] == 5
 
 
 def test_swapping_the_models_mirrors_the_verdict():
     prompts, scores = [{"id": k} for k in range(5)], {"x": 3, "y": 1}
     judged = [judge.compare(prompts, dict.fromkeys(range(5), a), dict.fromkeys(range(5), b),
-                            lambda q, p, r: (scores[p], scores[r])) for a, b in (("x", "y"), ("y", "x"))]
+                            judge.scoring(lambda q, p, r: (scores[p], scores[r])))
+              for a, b in (("x", "y"), ("y", "x"))]
     assert {r["verdict"] for r in judged[0]} == {"win"} and {r["verdict"] for r in judged[1]} == {"lose"}
 
 
@@ -124,6 +127,9 @@ def test_an_answer_cannot_leave_its_place_in_the_prompt_and_the_rest_is_as_print
 class Unclear:
     """Stands where the client does: the first reply to each prompt has no scores; `asked` are all requests."""
 
+    SAID = ("<score1>8</score1> <score2>7</score2> "
+            "<helpfulness>1</helpfulness> <relevance>2</relevance> <accuracy>3</accuracy>")
+
     def __init__(self):
         self.asked = []
 
@@ -132,17 +138,25 @@ class Unclear:
 
     def ask(self, bodies, batch):
         self.asked += bodies
-        said = ("<score1>8</score1> <score2>7</score2> "
-                "<helpfulness>1</helpfulness> <relevance>2</relevance> <accuracy>3</accuracy>")
-        return [{"text": said if b["temperature"] else "I cannot say."} for b in bodies]
+        return [{"text": self.SAID if b["temperature"] else "I cannot say."} for b in bodies]
 
 
 def test_what_cannot_be_read_is_asked_again_with_sampling_scores_and_views_alike():
     rows, client = [{"id": 1, "instruction": "2 + 2?"}], Unclear()
-    assert judge.remote(client, "sw", [(rows, {1: "4"}, {1: "5"})])(rows[0], "4", "5") == (8, 7)
+    made = judge.remote(client, "sw", [(rows, {1: "4"}, {1: "5"})])
+    assert made(rows[0], "4", "5") == Judgement((8, 7), Unclear.SAID)
     assert [(b["temperature"] > 0, "seed" in b) for b in client.asked] == 2 * [(False, False)] + 2 * [(True, True)]
     client = Unclear()
-    assert judge.views(client, "sw", rows, {1: "4"}) == {1: (1, 2, 3)} and len(client.asked) == 2
+    assert judge.views(client, "sw", rows, {1: "4"}) == {1: ((1, 2, 3), Unclear.SAID)}
+    assert len(client.asked) == 2
+
+
+def test_the_text_that_a_verdict_was_read_from_stays_with_it_in_both_orders_and_the_oracle_writes_none():
+    replies_ = {("x", "y"): Judgement((8, 7), "x first"), ("y", "x"): Judgement(None, "no scores")}
+    row, = judge.compare([{"id": 1}], {1: "x"}, {1: "y"}, lambda q, a, b: replies_[a, b])
+    assert (row["orders"], row["replies"], row["verdict"]) == ([(8, 7), None], ["x first", "no scores"], "unparsed")
+    row, = judge.compare([{"id": 1}], {1: "x"}, {1: "y"}, judge.scoring(lambda q, a, b: (8, 7)))
+    assert row["orders"] == [(8, 7), (7, 8)] and row["replies"] == [None, None]
 
 
 def test_the_three_views_are_read_from_their_tags():
@@ -186,30 +200,30 @@ def judged(*pairs, **more):
     prompts_ = [{"id": k, **{name: values[k] for name, values in more.items()}} for k in range(len(pairs))]
     said = iter([s for first, second in pairs for s in (first, second and second[::-1])])
     texts = ({k: "a" * (k + 1) for k in range(len(pairs))}, dict.fromkeys(range(len(pairs)), "bb"))
-    return judge.compare(prompts_, *texts, lambda q, a, b: next(said))
+    return judge.compare(prompts_, *texts, judge.scoring(lambda q, a, b: next(said)))
 
 
 def test_a_judge_that_goes_by_the_order_is_found_out():
     rows = judged(((9, 1), (1, 9)), ((9, 1), (2, 8)), ((7, 5), (7, 5)), ((5, 5), (5, 5)), ((5, 5), None))
-    found = judge.biases(rows)
+    found = outcomes.biases(rows)
     assert found["order_flip_rate"]["rate"] == 0.5 and found["order_flip_rate"]["n"] == 4
     assert found["first_wins_rate"]["rate"] == 5 / 6 and found["first_wins_rate"]["n"] == 6
 
 
 def test_a_judge_that_goes_by_the_length_is_found_out():
     rows = judged(((1, 9), (1, 9)), ((9, 1), (9, 1)), ((9, 1), (9, 1)), ((1, 9), (1, 9)))     # A has 1, 2, 3, 4 characters, B 2
-    assert judge.biases(rows)["longer_wins_rate"]["rate"] == 2 / 3 and judge.biases([])["longer_wins_rate"]["rate"] is None
+    assert outcomes.biases(rows)["longer_wins_rate"]["rate"] == 2 / 3 and outcomes.biases([])["longer_wins_rate"]["rate"] is None
 
 
 def test_groups_are_the_papers_bins_and_rows_without_a_level_are_in_none():
     rows = judged(*[((2, 1), (2, 1))] * 7, difficulty=[1, 4, 5, 7, 8, 10, None], category=list("aabbabb"))
-    assert {k: len(v) for k, v in judge.grouped(rows, "difficulty").items()} == {"easy": 2, "medium": 2, "hard": 2}
-    assert judge.won(rows) == {"a": (3, 3), "b": (4, 4), "all": (7, 7)}
-    assert judge.grouped(judged(((1, 1), (1, 1))), "difficulty") == {}
+    assert {k: len(v) for k, v in outcomes.grouped(rows, "difficulty").items()} == {"easy": 2, "medium": 2, "hard": 2}
+    assert outcomes.won(rows) == {"a": (3, 3), "b": (4, 4), "all": (7, 7)}
+    assert outcomes.grouped(judged(((1, 1), (1, 1))), "difficulty") == {}
 
 
 def test_every_rate_has_an_interval_around_it():
-    made = judge.summary(judged(*[((2, 1), (2, 1))] * 6, *[((1, 2), (1, 2))] * 3, ((5, 5), None)))
+    made = outcomes.summary(judged(*[((2, 1), (2, 1))] * 6, *[((1, 2), (1, 2))] * 3, ((5, 5), None)))
     assert made["win"] == 0.6 and made["unparsed"] == 0.1 and abs(made["wins - losses"] - 0.3) < 1e-12
     assert all(made[f"{k}_low"] <= made[k] <= made[f"{k}_high"] for k in (*judge.VERDICTS, "wins - losses"))
     assert made["win_low"] < 0.6 < made["win_high"] and made["score_a"] == (6 * 2 + 3 * 1) / 9

@@ -25,6 +25,8 @@ from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json, read_jsonl, write_json, write_jsonl
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.inference import chat as chat_module
+from xinstruct_utils.prompts.replies import tagged
+from xinstruct_utils.prompts.requests import VIEWS
 
 LATENCY, CONCURRENCY, PATIENCE, FAULTS = 0.14, 16, 0.2, ("429", "500", "time-out", "cut", "not JSON", "empty")
 KEY = "sk-loopback-0123456789"
@@ -434,8 +436,13 @@ def test_the_notebook_judges_benchmark_files_against_other_models_and_pools_them
     assert measured["win_table"].keys() == {"refined", "unrefined", "seed", "Bactrian-M"}
     assert measured["won"]["refined"] == {"math": [0, 2], "generic": [0, 1], "all": [0, 3]}      # Vicuna's math, not WizardLM's
     assert set(measured["views"]) == {"refined", "unrefined", "seed", "Bactrian-M", "opponent"}
-    pairs = {(r["a"], r["b"]) for r in read_jsonl(runs / "served" / "sw" / "09_judge_evaluation" / "verdicts.jsonl")}
-    assert ("refined", "Bactrian-M") in pairs and not any("greedy" in name for pair in pairs for name in pair)
+    rows = list(read_jsonl(runs / "served" / "sw" / "09_judge_evaluation" / "verdicts.jsonl"))
+    assert ("refined", "Bactrian-M") in {(r["model_a"], r["model_b"]) for r in rows}
+    assert {r[f"decoding_{side}"] for r in rows for side in "ab"} == {"sampled"}     # a judge on a server is not free
+    assert all(tagged(text) == tuple(scores[::-1] if k else scores)          # a verdict can be audited from its row
+               for r in rows for k, (text, scores) in enumerate(zip(r["replies"], r["orders"], strict=True)))
+    seen = list(read_jsonl(runs / "served" / "sw" / "09_judge_evaluation" / "views.jsonl"))
+    assert all((r["helpfulness"], r["relevance"], r["accuracy"]) == tagged(r["reply"], VIEWS) for r in seen)
 
 
 @pytest.mark.skipif(not all(map(importlib.util.find_spec, ("fastapi", "uvicorn"))),
@@ -470,6 +477,7 @@ def test_the_notebook_runs_against_transformers_serve_and_a_judge_that_cannot_ju
     home = runs / "served" / "sw" / "09_judge_evaluation"
     measured, rows = read_json(home / "measures.json"), list(read_jsonl(home / "verdicts.jsonl"))
     assert {r["verdict"] for r in rows} == {"unparsed"} and all(r["score_a"] is None for r in rows)
+    assert all(isinstance(text, str) and text for r in rows for text in r["replies"])     # what could not be read is kept too
     assert measured["unparsed"] == measured["judged"] > 0 and "score_refined" not in measured
     assert measured["refined_vs_seed"]["win"] == 0 and "order_flip_rate" not in measured
     with sqlite3.connect(runs / "served" / "requests" / "sw.sqlite") as store:

@@ -13,7 +13,7 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.files import read_json, write_json
 from xinstruct_utils.core.paper import paper_numbers
 from xinstruct_utils.core.paths import REPO
-from xinstruct_utils.evaluation import judge
+from xinstruct_utils.evaluation import outcomes
 from xinstruct_utils.reporting import tables as paper_tables
 
 PAPER = paper_numbers()
@@ -33,11 +33,11 @@ def test_table_5s_column_pools_the_prompts_of_its_two_benchmarks():
     rows = [{"benchmark": b, "category": None, "difficulty": None, "verdict": v, "score_a": 1.0, "score_b": 0.0}
             for b, wins, n in (("vicuna", 34, 80), ("wizardlm", 77, 218), ("lima", 300, 300))
             for v in ["win"] * wins + ["lose"] * (n - wins)]
-    made = judge.table({"refined": rows})["refined"]
+    made = outcomes.table({"refined": rows})["refined"]
     assert made[paper_tables.TABLE5]["n"] == 298 and made[paper_tables.TABLE5]["win"] == 111 / 298
     assert round(100 * made[paper_tables.TABLE5]["win"], 1) == PAPER["table5"]["X-Instruction 7B"]["fi"][0]      # 37.2
-    assert set(judge.table({"a": rows[:80]})["a"]) == {"vicuna"}                            # one alone is not pooled
-    assert judge.table({"a": rows[80:]})["a"]["all"]["n"] == 518
+    assert set(outcomes.table({"a": rows[:80]})["a"]) == {"vicuna"}                            # one alone is not pooled
+    assert outcomes.table({"a": rows[80:]})["a"]["all"]["n"] == 518
 
 
 def test_all_ten_languages_stand_there_and_only_like_is_subtracted_from_like():

@@ -1,181 +1,137 @@
-"""Pairwise judging: both orders, the paper's win rule, reading a judge's replies, rates with intervals (paper 5.2).
+"""Pairwise judging: both orders, the paper's win rule, a judge on a server (paper 5.2).
 
-A judge is a function (instruction row, answer 1, answer 2) -> (score 1, score 2), or None where its verdict could not be
-read. In the Atlas the oracle is the judge; `remote` makes one of a model on a server. What cannot be read without a guess
-is None: it is counted as unparsed and never becomes a number.
+A judge is a function (question, answer 1, answer 2) -> `Judgement`. In the Atlas the oracle is the
+judge; `remote` makes one of a model on a server. What cannot be read without a guess is None: it
+is counted as unparsed and never becomes a number. What verdicts add up to is in `outcomes`.
 """
 
-from xinstruct_utils.evaluation.statistics import interval, sign_test
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypedDict
+
+from xinstruct_utils.evaluation.benchmarks import Question
+from xinstruct_utils.inference.chat import Client
 from xinstruct_utils.prompts import replies
 from xinstruct_utils.prompts.requests import VIEWS, judge_request, views_request
 
-POOLED = ("vicuna", "wizardlm")                                    # the benchmarks of the paper's Table 5
 VERDICTS = ("win", "tie", "lose", "unparsed")
-LEVELS = {"easy": (1, 4), "medium": (5, 7), "hard": (8, 10)}      # the paper's Figure 5, after WizardLM
+Answers = dict[str, str]                               # {id of the question: text}
 
 
-def verdict(first, second):
+class Judgement(NamedTuple):
+    """Scores, 0 to 10, in the order of what was shown, None where they could not be read.
+
+    `reply` is the judge's text that they were read from; the oracle writes none.
+    """
+
+    scores: tuple[float, ...] | None
+    reply: str | None = None
+
+
+Judge = Callable[[Question, str, str], Judgement]
+
+
+class Comparison(TypedDict):
+    """Model A's answer to a question against model B's, and all that the verdict rests on."""
+
+    id: str
+    benchmark: str | None
+    category: str | None
+    difficulty: int | None
+    verdict: str                                       # one of VERDICTS, of A
+    score_a: float | None                              # averaged over both orders
+    score_b: float | None
+    orders: list[list[float] | None]                   # [A's, B's score] as A stood first, second
+    replies: list[str | None]                          # the judge's texts in these two orders
+    chars_a: int
+    chars_b: int
+
+
+def scoring(scores: Callable[[Question, str, str], tuple[float, float] | None]) -> Judge:
+    """A judge made of a function that gives scores and writes no text, such as the oracle."""
+    return lambda question, first, second: Judgement(scores(question, first, second))
+
+
+def verdict(first: tuple | None, second: tuple | None) -> str:
     """The paper's win rule for model A from two orders, each (A's score, B's score) or None.
 
-    A wins when it wins both orders, or wins one and draws one; the mirror case is a loss; all else is a tie.
-    An unread judgement is "unparsed", never a number.
+    A wins when it wins both orders, or wins one and draws one; the mirror case is a loss; all
+    else is a tie. An unread judgement is "unparsed", never a number.
     """
     if first is None or second is None:
         return "unparsed"
     balance = sum((a > b) - (a < b) for a, b in (first, second))
-    return "win" if balance > 0 else "lose" if balance < 0 else "tie"
+    if balance > 0:
+        return "win"
+    return "lose" if balance < 0 else "tie"
 
 
-def compare(prompts, answers_a, answers_b, judge):
-    """Judge two models' answers in both orders.
+def compare(questions: Iterable[Question], answers_a: Answers, answers_b: Answers,
+            judge: Judge) -> list[Comparison]:
+    """Judge two models' answers to each question in both orders."""
+    return [_compared(q, answers_a[q["id"]], answers_b[q["id"]], judge) for q in questions]
 
-    `prompts` are rows with an id; answers map id -> text. Returns rows {id, benchmark, category, difficulty, verdict, score_a,
-    score_b (averaged over both orders), orders ([A's, B's score] as A stood first, and second), chars_a, chars_b}.
+
+def _compared(question: Question, a: str, b: str, judge: Judge) -> Comparison:
+    first, swapped = judge(question, a, b), judge(question, b, a)
+    orders = [first.scores, swapped.scores and swapped.scores[::-1]]
+    score_a = score_b = None
+    if None not in orders:
+        score_a, score_b = (sum(scores) / 2 for scores in zip(*orders, strict=True))
+    return {"id": question["id"],
+            **{k: question.get(k) for k in ("benchmark", "category", "difficulty")},
+            "verdict": verdict(*orders), "score_a": score_a, "score_b": score_b,
+            "orders": orders, "replies": [first.reply, swapped.reply],
+            "chars_a": len(a), "chars_b": len(b)}
+
+
+def _read(client: Client, wanted: dict, batch: bool, names: tuple[str, ...],
+          retries: int = 1) -> dict:
+    """A judgement of each request by the tags `names`; wanted: {key: (prompt, judged answers)}.
+
+    A reply that cannot be read is asked for again, `retries` times, with sampling: at temperature
+    0 it would come back the same. The last reply is the one that is kept.
     """
-    rows = []
-    for prompt in prompts:
-        a, b = answers_a[prompt["id"]], answers_b[prompt["id"]]
-        first, swapped = judge(prompt, a, b), judge(prompt, b, a)
-        second = swapped and swapped[::-1]
-        read = first is not None and second is not None
-        rows.append({"id": prompt["id"], **{k: prompt.get(k) for k in ("benchmark", "category", "difficulty")},
-                     "verdict": verdict(first, second), "score_a": (first[0] + second[0]) / 2 if read else None,
-                     "score_b": (first[1] + second[1]) / 2 if read else None, "orders": [first, second],
-                     "chars_a": len(a), "chars_b": len(b)})
-    return rows
-
-
-def _read(client, wanted, batch, retries=1, names=("score1", "score2")):
-    """Scores by `names` of each request, {key: scores or None}; wanted: {key: (prompt, judged answers)}.
-
-    A reply that cannot be read is asked for again, `retries` times, with sampling: at temperature 0 it would come back the same.
-    """
-    found = dict.fromkeys(wanted)
+    judged = dict.fromkeys(wanted, Judgement(None))
     for attempt in range(retries + 1):
-        todo = [key for key, read in found.items() if read is None]
+        todo = [key for key, judgement in judged.items() if judgement.scores is None]
+        if not todo:
+            break
         again = {"temperature": 0.7, "seed": attempt} if attempt else {}
         bodies = [client.body(wanted[key][0], **again) for key in todo]
-        for key, reply in zip(todo, client.ask(bodies, batch) if bodies else [], strict=True):
-            found[key] = replies.tagged(reply.get("text", ""), names, wanted[key][1])
-    return found
+        for key, reply in zip(todo, client.ask(bodies, batch), strict=True):
+            text = reply.get("text")
+            judged[key] = Judgement(replies.tagged(text or "", names, wanted[key][1]), text)
+    return judged
 
 
-def remote(client, lang, duels, batch=False):
-    """A judge made of a model on a server, by Figure 13's prompt. All requests are sent here; judging is then a look-up.
+def remote(client: Client, lang: str, duels: Iterable[tuple[list[Question], Answers, Answers]],
+           batch: bool = False) -> Judge:
+    """A judge made of a model on a server, by Figure 13's prompt.
 
-    duels: (prompts, answers A, answers B) as `compare` takes them. Where the second reply is unreadable too, it says None.
+    duels: (questions, answers A, answers B) as `compare` takes them. All requests are sent here;
+    judging is then a look-up. Where the second reply is unreadable too, it has no scores.
     """
     wanted = {}
-    for rows, *sides in duels:
-        for row in rows:
-            texts = [side[row["id"]] for side in sides]
-            for key in ((question_of(row), *texts), (question_of(row), *texts[::-1])):
-                wanted[key] = judge_request(*key, lang), key[1:]
-    asked = _read(client, wanted, batch)
-    return lambda row, a, b: asked[question_of(row), a, b]
+    for questions, answers_a, answers_b in duels:
+        for question in questions:
+            shown, a, b = shown_question(question), answers_a[question["id"]], answers_b[question["id"]]
+            for one, other in ((a, b), (b, a)):
+                wanted[shown, one, other] = judge_request(shown, one, other, lang), (one, other)
+    judged = _read(client, wanted, batch, ("score1", "score2"))
+    return lambda question, first, second: judged[shown_question(question), first, second]
 
 
-def question_of(row):
-    """The question as the judge sees it: in the output language where the prompt was translated."""
-    return row.get("native_instruction") or row["instruction"]
+def shown_question(question: Question) -> str:
+    """The question as the judge sees it: in the output language where it was translated."""
+    return question.get("native_instruction") or question["instruction"]
 
 
-def views(client, lang, rows, answers, batch=False):
-    """Helpfulness, relevance and accuracy of each answer by a model on a server (Table 6): {id: three scores or None}."""
-    wanted = {r["id"]: (views_request(question_of(r), answers[r["id"]], lang), [answers[r["id"]]]) for r in rows}
-    return _read(client, wanted, batch, names=VIEWS)
-
-
-def rates(verdicts):
-    """Share of each verdict, and n: {"win", "tie", "lose", "unparsed", "n"}. Unread ones stay in the denominator."""
-    n = len(verdicts)
-    return {v: sum(x == v for x in verdicts) / n if n else None for v in VERDICTS} | {"n": n}
-
-
-def _mean(values):
-    return sum(values) / len(values) if values else None
-
-
-def summary(rows, seed=0):
-    """A comparison in one row: rates of `rates`, "wins - losses", the mean scores, p of the sign test; rates and
-    balance each with the 95% interval (`<name>_low`, `<name>_high`)."""
-    kinds = [r["verdict"] for r in rows]
-    marks = {v: [k == v for k in kinds] for v in VERDICTS} | {"wins - losses": [(k == "win") - (k == "lose") for k in kinds]}
-    out = {name: _mean(values) for name, values in marks.items()} | {"n": len(kinds)}
-    for name, values in marks.items():
-        out[f"{name}_low"], out[f"{name}_high"] = interval(values, seed=seed)
-    for side in ("score_a", "score_b"):
-        out[side] = _mean([r[side] for r in rows if r[side] is not None])
-    return out | {"p": sign_test(kinds.count("win"), kinds.count("lose"))}
-
-
-def grouped(rows, key):
-    """Rows by benchmark, category or difficulty ("easy", "medium", "hard" by the paper's bins); rows without it are left out."""
-    groups = {}
-    for row in rows:
-        value = row.get(key)
-        if key == "difficulty" and value is not None:
-            value = next(name for name, (low, high) in LEVELS.items() if low <= value <= high)
-        if value is not None:
-            groups.setdefault(value, []).append(row)
-    return {name: groups[name] for name in (LEVELS if key == "difficulty" else sorted(groups)) if name in groups}
-
-
-def biases(rows, seed=0):
-    """What a judge should not go by, {name: {"rate", "low", "high", "n"}}, each over the n cases in which it can show:
-
-    order_flip_rate, the verdict changes with the order; first_wins_rate, the answer shown first wins an order that is no draw;
-    longer_wins_rate, the longer answer wins a prompt that is won.
-    """
-    read = [[(a > b) - (a < b) for a, b in r["orders"]] for r in rows if None not in r["orders"]]
-    won = [r for r in rows if r["verdict"] in ("win", "lose") and r["chars_a"] != r["chars_b"]]
-    cases = {"order_flip_rate": [x != y for x, y in read],
-             "first_wins_rate": [s > 0 for x, y in read for s in (x, -y) if s],
-             "longer_wins_rate": [(r["verdict"] == "win") == (r["chars_a"] > r["chars_b"]) for r in won]}
-    out = {}
-    for name, values in cases.items():
-        low, high = interval(values, seed=seed)
-        out[name] = {"rate": _mean(values), "low": low, "high": high, "n": len(values)}
-    return out
-
-
-def by_benchmark(rows):
-    """Rows by benchmark, and where there are several, pooled: Vicuna and WizardLM as in the paper's Table 5, else "all"."""
-    groups = grouped(rows, "benchmark")
-    if set(POOLED) <= set(groups):
-        return groups | {" + ".join(POOLED): [row for name in POOLED for row in groups[name]]}
-    return groups | ({"all": rows} if len(groups) > 1 else {})
-
-
-def table(against, seed=0):
-    """Layout of Tables 4, 5 and 11: {model: {benchmark: {"win", "low", "high", "n", "score", "read"}}}.
-
-    against: {model: rows of `compare` with the opponent as B}. win: share of the prompts won, with its 95% interval; score:
-    mean score, 0 to 10, over the prompts that could be read.
-    """
-    out = {}
-    for model, judged in against.items():
-        for name, rows in by_benchmark(judged).items():
-            made, read = summary(rows, seed), sum(r["score_a"] is not None for r in rows)
-            out.setdefault(model, {})[name] = {"win": made["win"], "low": made["win_low"], "high": made["win_high"],
-                                               "n": made["n"], "score": made["score_a"], "read": read}
-    return out
-
-
-def categories(rows):
-    """Rows by category. Only Vicuna's where it is among the benchmarks, as in the paper's Figure 4 and Table 12: others have
-    categories of their own, some of like names."""
-    return grouped([r for r in rows if r["benchmark"] == "vicuna"] or rows, "category")
-
-
-def won(rows):
-    """Prompts that A won in each category and in all, {category: (won, n)} (Table 12)."""
-    groups = categories(rows)
-    groups["all"] = [r for group in groups.values() for r in group]
-    return {name: (sum(r["verdict"] == "win" for r in group), len(group)) for name, group in groups.items()}
-
-
-def category_shares(rows, seed=0):
-    """Share of each category's prompts that A and that B wins, with 95% intervals: two {category: (share, low, high)}."""
-    made = {name: summary(group, seed) for name, group in categories(rows).items()}
-    return [{name: tuple(s[v + end] for end in ("", "_low", "_high")) for name, s in made.items()} for v in ("win", "lose")]
+def views(client: Client, lang: str, questions: Iterable[Question], answers: Answers,
+          batch: bool = False) -> dict[str, Judgement]:
+    """Helpfulness, relevance and accuracy of each answer by a model on a server (Table 6)."""
+    wanted = {}
+    for question in questions:
+        answer = answers[question["id"]]
+        prompt = views_request(shown_question(question), answer, lang)
+        wanted[question["id"]] = prompt, (answer,)
+    return _read(client, wanted, batch, VIEWS)

@@ -1,82 +1,104 @@
 """Intervals, tests and agreement."""
 
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from itertools import combinations
 
+Z = 1.959964                                           # of a 95% interval
 
-def interval(values, statistic=lambda x: x.mean(), draws=1000, seed=0):
-    """95% bootstrap interval of a statistic over items, the mean by default: (low, high); (None, None) of no items."""
+
+def interval(values: Sequence, statistic: Callable = lambda x: x.mean(), draws: int = 1000,
+             seed: int = 0) -> tuple[float | None, float | None]:
+    """95% bootstrap interval of a statistic over items, the mean by default: (low, high).
+
+    (None, None) of no items.
+    """
     import numpy as np
 
     if not len(values):
         return None, None
-    rng, values = np.random.default_rng(seed), np.asarray(values)
-    made = [statistic(values[rng.integers(0, len(values), len(values))]) for _ in range(draws)]
-    low, high = np.percentile(made, [2.5, 97.5])
+    rng = np.random.default_rng(seed)
+    items = np.asarray(values)
+    draw = [statistic(items[rng.integers(0, len(items), len(items))]) for _ in range(draws)]
+    low, high = np.percentile(draw, [2.5, 97.5])
     return float(low), float(high)
 
 
-def sign_test(wins, losses):
+def sign_test(wins: int, losses: int) -> float:
     """Two-sided p value of `wins` against `losses`, ties left out (exact binomial)."""
     from math import comb
 
-    n, k = wins + losses, max(wins, losses)
-    return min(1.0, 2 * sum(comb(n, i) for i in range(k, n + 1)) / 2**n) if n else 1.0
+    n, most = wins + losses, max(wins, losses)
+    if not n:
+        return 1.0
+    return min(1.0, 2 * sum(comb(n, i) for i in range(most, n + 1)) / 2**n)
 
 
-def kappa(ours, theirs):
-    """Cohen's kappa of two {id: verdict} over the ids that both have a verdict for, and n; None where it is undefined."""
+def kappa(ours: dict[Hashable, str], theirs: dict[Hashable, str]) -> dict:
+    """Cohen's kappa of two {id: label} over the ids that both have, and n: {"kappa", "n"}.
+
+    "unparsed" is no label. kappa is None where both say the same about everything: there is no
+    chance agreement to correct for.
+    """
     from sklearn.metrics import cohen_kappa_score
 
     both = [k for k in ours if k in theirs and "unparsed" not in (ours[k], theirs[k])]
-    if len({ours[k] for k in both} | {theirs[k] for k in both}) < 2:
-        return {"kappa": None, "n": len(both)}
-    return {"kappa": float(cohen_kappa_score([ours[k] for k in both], [theirs[k] for k in both])), "n": len(both)}
+    one, other = [ours[k] for k in both], [theirs[k] for k in both]
+    defined = len({*one, *other}) > 1
+    return {"kappa": float(cohen_kappa_score(one, other)) if defined else None, "n": len(both)}
 
 
-def share(rows, question, wanted):
-    """{"share", "low", "high", "items", "labels"}: how often a question was answered so, or {} without labels.
+def cohen(rows: list[dict], question: str) -> list[dict]:
+    """`kappa` of every two annotators with items in common: {annotators, items, agreement, kappa}.
 
-    Each item counts once, by the mean over its annotators; the 95% interval is Wilson's over items.
+    rows: labels {item, annotator, and the answer to `question`}.
     """
-    per_item = {}
+    given = defaultdict(dict)
     for row in rows:
-        per_item.setdefault(row["item"], []).append(row[question] == wanted)
-    n, z2 = len(per_item), 1.959964**2
-    if not n:
-        return {}
-    p = sum(sum(v) / len(v) for v in per_item.values()) / n
-    middle, half = (p + z2 / (2 * n)) / (1 + z2 / n), (z2 * (p * (1 - p) / n + z2 / (4 * n * n))) ** 0.5 / (1 + z2 / n)
-    return {"share": p, "low": max(0.0, middle - half), "high": min(1.0, middle + half), "items": n, "labels": len(rows)}
-
-
-def cohen(rows, question):
-    """Cohen's kappa of every two annotators with items in common: rows {annotators, items, agreement, kappa}.
-
-    kappa is None where both say the same about everything: there is no chance agreement to correct for.
-    """
-    from sklearn.metrics import cohen_kappa_score
-
-    by, found = {}, []
-    for row in rows:
-        by.setdefault(row["annotator"], {})[row["item"]] = row[question]
-    for a, b in combinations(sorted(by), 2):
-        if both := sorted(by[a].keys() & by[b].keys()):
-            one, other = [by[a][i] for i in both], [by[b][i] for i in both]
+        given[row["annotator"]][row["item"]] = row[question]
+    found = []
+    for a, b in combinations(sorted(given), 2):
+        if both := given[a].keys() & given[b].keys():
+            equal = sum(given[a][item] == given[b][item] for item in both)
             found.append({"annotators": f"{a}, {b}", "items": len(both),
-                          "agreement": sum(x == y for x, y in zip(one, other, strict=True)) / len(both),
-                          "kappa": float(cohen_kappa_score(one, other)) if len({*one, *other}) > 1 else None})
+                          "agreement": equal / len(both),
+                          "kappa": kappa(given[a], given[b])["kappa"]})
     return found
 
 
-def fleiss(rows, question):
-    """Fleiss' kappa over the items with two labels or more, whoever gave them; None where it is not defined."""
-    from collections import Counter
+def fleiss(rows: list[dict], question: str) -> float | None:
+    """Fleiss' kappa over the items with two labels or more, whoever gave them.
 
-    per_item = {}
+    rows: labels {item, and the answer to `question`}; None where it is not defined.
+    """
+    per_item = defaultdict(Counter)
     for row in rows:
-        per_item.setdefault(row["item"], Counter())[row[question]] += 1
+        per_item[row["item"]][row[question]] += 1
     counts = [c for c in per_item.values() if c.total() > 1]
-    everything = sum(counts, Counter())
-    chance = sum((n / everything.total()) ** 2 for n in everything.values()) if counts else 1.0
-    agreed = [sum(n * (n - 1) for n in c.values()) / (c.total() * (c.total() - 1)) for c in counts]
-    return (sum(agreed) / len(agreed) - chance) / (1 - chance) if chance < 1 else None
+    if not counts:
+        return None
+    labels = sum(counts, Counter())
+    chance = sum((n / labels.total()) ** 2 for n in labels.values())
+    if chance >= 1:
+        return None
+    equal = [sum(n * (n - 1) for n in c.values()) / (c.total() * (c.total() - 1)) for c in counts]
+    return (sum(equal) / len(equal) - chance) / (1 - chance)
+
+
+def share(rows: list[dict], question: str, wanted: str) -> dict:
+    """{"share", "low", "high", "items", "labels"}: how often a question was answered so.
+
+    Each item counts once, by the mean over its annotators; the 95% interval is Wilson's over
+    items. {} without labels.
+    """
+    per_item = defaultdict(list)
+    for row in rows:
+        per_item[row["item"]].append(row[question] == wanted)
+    n = len(per_item)
+    if not n:
+        return {}
+    p = sum(sum(v) / len(v) for v in per_item.values()) / n
+    middle = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = (Z**2 * (p * (1 - p) / n + Z**2 / (4 * n * n))) ** 0.5 / (1 + Z**2 / n)
+    return {"share": p, "low": max(0.0, middle - half), "high": min(1.0, middle + half),
+            "items": n, "labels": len(rows)}

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import stdev
 
 from xinstruct_utils.core import languages
-from xinstruct_utils.evaluation.judge import POOLED
+from xinstruct_utils.evaluation.outcomes import POOLED
 
 TABLE5 = " + ".join(POOLED)
 MEDIUM = [code for code, row in languages.LANGUAGES.items() if row.level == "medium"]
