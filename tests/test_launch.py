@@ -227,8 +227,7 @@ def names(code):
 
 
 def test_the_modules_of_a_step_are_those_it_imports_and_those_they_import():
-    code = "from xinstruct_utils.core import files\nfrom xinstruct_utils.core.paths import root"
-    assert names(code) == {"files", "errors", "paths"}
+    assert names("from xinstruct_utils.core import files\nfrom xinstruct_utils.core.paths import root") == {"files", "errors", "paths"}
     assert {"requests", "languages"} <= names("import xinstruct_utils.prompts.requests")
     assert {"pages", "world", "sw"} <= names("from xinstruct_utils.atlas import oracle")
     assert names("import torch\nfrom pathlib import Path") == set()
