@@ -1,4 +1,4 @@
-"""Shared parts of the tests: runs in a folder of their own, tiny notebooks, and one real smoke run for all who need it."""
+"""Shared parts of the tests: runs in a folder of their own, tiny notebooks, one real smoke run."""
 
 import fcntl
 import os
@@ -21,7 +21,7 @@ Smoke = namedtuple("Smoke", "root wall_s output")
 
 
 def pytest_collection_modifyitems(items):
-    """For tests side by side (`make test`, a file at a time): the file that takes longest goes first."""
+    """For tests side by side (`make test`, a file at a time): the longest file goes first."""
     items.sort(key=lambda item: item.path.stem != "test_faults")
 
 
@@ -43,7 +43,8 @@ def tiny(folder, name, parameters, *cells, prose="Why."):
     """Write a notebook of a parameters cell, code cells, and a line of prose before each."""
     from nbformat import v4, write
 
-    made = v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+    made = v4.new_notebook(metadata={
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
                                      "language_info": {"name": "python"}})
     for source in (parameters, *cells):
         made.cells += [v4.new_markdown_cell(prose), v4.new_code_cell(source)]
@@ -57,16 +58,21 @@ def tiny(folder, name, parameters, *cells, prose="Why."):
 
 def snakemake(root, *more, notebooks=None, **kwargs):
     """Start Snakemake as the Makefile does, in a session of its own; returns the process."""
-    env = os.environ | {"XINSTRUCT_RUNS": str(root)} | ({"XINSTRUCT_NOTEBOOKS": str(notebooks)} if notebooks else {})
+    env = os.environ | {"XINSTRUCT_RUNS": str(root)}
+    if notebooks:
+        env["XINSTRUCT_NOTEBOOKS"] = str(notebooks)
     line = [sys.executable, "-m", "snakemake", "--cores", "2", *more]
-    return subprocess.Popen(line, cwd=REPO, env=env, text=True, start_new_session=True, stdout=subprocess.PIPE,
+    return subprocess.Popen(line, cwd=REPO, env=env, text=True, start_new_session=True,
+                            stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, **kwargs)
 
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """One undisturbed run of the smoke profile: its folder of runs, how long it took, what was printed. Processes of
-    pytest-xdist share it: the first one makes it, the others wait."""
+    """One undisturbed run of the smoke profile: its folder of runs, seconds, what was printed.
+
+    Processes of pytest-xdist share it: the first one makes it, the others wait.
+    """
     base = tmp_path_factory.getbasetemp()
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke"
     with open(root.with_suffix(".lock"), "w") as lock:

@@ -1,4 +1,4 @@
-"""The account of all rows, from chapter to chapter: a row that gets lost between two of them, or out of a file, is noticed."""
+"""The account of all rows: one that is lost between two chapters, or out of a file, is noticed."""
 
 import shutil
 
@@ -12,7 +12,7 @@ from xinstruct_utils.workflow.step import Step
 
 
 def step(name, stage, rows_in, dropped=0, iteration=None, **files):
-    """A chapter as its notebook would leave it: `files` with so many rows, counts, and a manifest."""
+    """A chapter as its notebook leaves it: `files` with so many rows, counts, and a manifest."""
     made = Step(name, "r", "sw", iteration)
     for file, n in files.items():
         if file == "corpus":
@@ -53,17 +53,20 @@ def whole():
 def test_a_whole_account_lists_every_stage_of_every_chapter(chain):
     told = whole()
     assert [(c["chapter"][:2], c["round"], c["in"], c["out"]) for c in told] == [
-        ("01", "", 12, 12), ("02", "", 10, 8), ("03", "", 8, 7), ("04", 1, 7, 5), ("04", 2, 7, 4), ("05", "", 4, 3)]
+        ("01", "", 12, 12), ("02", "", 10, 8), ("03", "", 8, 7), ("04", 1, 7, 5), ("04", 2, 7, 4),
+        ("05", "", 4, 3)]
 
 
 @pytest.mark.parametrize("file", [
     "01_seed_data/d0x.jsonl", "01_seed_data/d0r.jsonl", "02_corpus/corpus/shard-00001.jsonl",
-    "03_backtranslation/candidates.jsonl", "04_refinement/iter1/kept.jsonl", "04_refinement/iter2/kept.jsonl",
+    "03_backtranslation/candidates.jsonl", "04_refinement/iter1/kept.jsonl",
+    "04_refinement/iter2/kept.jsonl",
     "05_diversification/x_instruction.jsonl"])
 def test_a_row_that_is_gone_from_a_file_is_noticed(chain, file):
     path = chain / file
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
-    with pytest.raises(InputError, match=rf"{file.split('/')[0]}: \d+ rows left the stage .*, but \d+ are in .*; run that"):
+    message = r"\d+ rows left the stage .*, but \d+ are in .*; run that"
+    with pytest.raises(InputError, match=f"{file.split('/')[0]}: {message}"):
         whole()
 
 
@@ -72,8 +75,9 @@ def test_a_row_that_is_gone_from_a_file_is_noticed(chain, file):
     ("04_refinement/iter2", "03_backtranslation"), ("05_diversification", "04_refinement")])
 def test_a_row_that_is_lost_between_two_chapters_is_noticed(chain, home, before):
     told = read_json(chain / home / "manifest.json")
-    told["counts"][0]["in"] -= 1                 # balanced in itself, as every chapter's own count is
+    told["counts"][0]["in"] -= 1  # balanced in itself, as every chapter's own count is
     told["counts"][0]["dropped"]["bad"] -= 1
     write_json(chain / home / "manifest.json", told)
-    with pytest.raises(InputError, match=rf"{home.split('/')[0]}: \d+ rows came in, but \d+ left {before}; run both again"):
+    message = rf"\d+ rows came in, but \d+ left {before}; run both again"
+    with pytest.raises(InputError, match=f"{home.split('/')[0]}: {message}"):
         whole()

@@ -25,11 +25,13 @@ from xinstruct_utils.core.shards import Shards, joined
 from xinstruct_utils.workflow.manifest import input_hash
 from xinstruct_utils.workflow.step import Step
 
-ODD = ["e\u0301", "a\r\nb", "line\u2028separator", "\x00\x1f", "🙂👩‍👩‍👧", "سلام ۔", '"quoted" \\ <b>']
+ODD = ["e\u0301", "a\r\nb", "line\u2028separator", "\x00\x1f", "🙂👩‍👩‍👧", "سلام ۔",
+       '"quoted" \\ <b>']
 
 
 # Each takes a tenth of a second to several seconds to import.
-HEAVY = ("torch", "transformers", "datasets", "numpy", "pandas", "sklearn", "matplotlib", "pydantic",
+HEAVY = ("torch", "transformers", "datasets", "numpy", "pandas", "sklearn", "matplotlib",
+         "pydantic",
          "yaml", "papermill", "nbformat", "psutil", "httpx", "openai", "spacy", "babel")
 LOADED = f"import sys; print(sorted(set(sys.modules) & set({HEAVY!r})))"
 
@@ -107,7 +109,8 @@ def test_a_full_disk_is_one_clear_error_and_leaves_finished_files(tmp_path, monk
         raise OSError(reason, os.strerror(reason))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="the disk is full: no space was left for .*a.jsonl; free some and run"):
+    with pytest.raises(
+        InputError, match="the disk is full: no space was left for .*a.jsonl; free some and run"):
         write_jsonl(tmp_path / "a.jsonl", [2, 3])
     assert list(read_jsonl(tmp_path / "a.jsonl")) == [1] and os.listdir(tmp_path) == ["a.jsonl"]
 
@@ -131,14 +134,17 @@ def test_shards_go_on_where_they_stopped(tmp_path):
 def test_rows_in_are_rows_out_and_rows_dropped(runs):
     step = Step("01_x", "r", "sw")
     shown = step.count("clean", 10, 7, {"empty": 1, "too_long": 2})
-    assert shown.loc["clean", "dropped: too_long"] == 2 and step.counts[0]["dropped"] == {"empty": 1, "too_long": 2}
-    with pytest.raises(InputError, match="01_x, clean: 10 rows in, but 7 out and .* dropped; a row was lost"):
+    assert shown.loc["clean", "dropped: too_long"] == 2
+    assert step.counts[0]["dropped"] == {"empty": 1, "too_long": 2}
+    with pytest.raises(InputError,
+                       match="01_x, clean: 10 rows in, but 7 out and .* dropped; a row was lost"):
         step.count("clean", 10, 7, {"empty": 2})
 
 
 def test_an_unfinished_predecessor_is_named_with_the_command_that_makes_it(runs):
     with pytest.raises(InputError, match="needs round 1 of 04_refinement.*not finished.*"
-                                         "python -m xinstruct_utils run 04_refinement --run r --lang sw --iteration 1$"):
+                                         "python -m xinstruct_utils run 04_refinement --run r "
+                                         "--lang sw --iteration 1$"):
         Step("04_refinement", "r", "sw", 2).input("04_refinement", "kept.jsonl", iteration=1)
 
 
@@ -198,7 +204,8 @@ def test_stepping_through_by_hand_leaves_a_manifest_for_the_next_notebook(runs):
     step.count("all", 1, 1, {})
     step.finish(["a.jsonl"])
     told = read_json(step.path("manifest.json"))
-    assert told["outputs"] == {"a.jsonl": file_hash(step.path("a.jsonl"))} and told["counts"][0]["in"] == 1
+    assert told["outputs"] == {"a.jsonl": file_hash(step.path("a.jsonl"))}
+    assert told["counts"][0]["in"] == 1
     assert "code_digest" not in told       # so the verb and the book know that it is nobody's proof
     assert Step("02_y", "r", "sw").input("01_x", "a.jsonl") == step.path("a.jsonl")
 

@@ -30,8 +30,10 @@ def test_the_profiles_of_the_issue_are_there():
 
 def test_paper_profile_has_the_papers_numbers():
     paper = load_profile("paper")
-    wanted = dict(base_model="meta-llama/Llama-2-7b-hf", templates="released", learning_rate=1e-5, generator_epochs=3,
-                  clusters=1000, final_size=32000, d0x_size=2500, min_chars=64, max_chars=2048, iterations=3,
+    wanted = dict(base_model="meta-llama/Llama-2-7b-hf", templates="released", learning_rate=1e-5,
+                  generator_epochs=3,
+                  clusters=1000, final_size=32000, d0x_size=2500, min_chars=64, max_chars=2048,
+                  iterations=3,
                   temperature=0.7, top_p=0.9)
     assert {k: getattr(paper, k) for k in wanted} == wanted and len(paper.languages) == 10
 
@@ -67,9 +69,11 @@ def test_a_number_with_an_exponent_is_a_number(tmp_path, written):
 
 
 def test_overrides_take_the_type_of_their_key():
-    pairs = ["keep=3", "bf16=false", "temperature=1", "seed_path=007.jsonl", "languages=fi, no", "corpus_path=a=b.jsonl"]
-    assert parse_overrides(pairs) == {"keep": 3, "bf16": False, "temperature": 1, "seed_path": "007.jsonl",
-                                             "languages": ["fi", "no"], "corpus_path": "a=b.jsonl"}
+    pairs = ["keep=3", "bf16=false", "temperature=1", "seed_path=007.jsonl", "languages=fi, no",
+             "corpus_path=a=b.jsonl"]
+    assert parse_overrides(pairs) == {
+        "keep": 3, "bf16": False, "temperature": 1, "seed_path": "007.jsonl",
+        "languages": ["fi", "no"], "corpus_path": "a=b.jsonl"}
     assert load_profile("smoke", **parse_overrides(["temperature=1"])).temperature == 1.0
 
 
@@ -86,13 +90,16 @@ def test_languages_of_a_call_bring_their_own_featured_one():
 def test_paths_become_absolute_so_that_a_run_goes_on_from_anywhere(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
-    made = load_profile("local", seed_path="{lang}/s.jsonl", corpus_path="c.jsonl", base_model="model")
-    assert made.seed_path == str(tmp_path / "{lang}/s.jsonl") and made.base_model == str(tmp_path / "model")
+    made = load_profile("local", seed_path="{lang}/s.jsonl", corpus_path="c.jsonl",
+                        base_model="model")
+    assert made.seed_path == str(tmp_path / "{lang}/s.jsonl")
+    assert made.base_model == str(tmp_path / "model")
     assert load_profile("atlas").base_model == "atlas" and "/" in load_profile("paper").base_model
 
 
 def test_a_setting_that_is_emptied_stays_empty_and_is_not_the_working_folder():
-    assert load_profile("smoke", **parse_overrides(["tuned_model=", "task_data="])).tuned_model == ""
+    emptied = load_profile("smoke", **parse_overrides(["tuned_model=", "task_data="]))
+    assert emptied.tuned_model == emptied.task_data == ""
     with pytest.raises(InputError, match="seed_path and corpus_path are needed"):
         load_profile("local", seed_path="", corpus_path="c.jsonl")
 
@@ -105,19 +112,23 @@ def test_no_shipped_profile_has_a_fault_that_only_several_keys_together_have(che
 def test_a_run_remembers_its_settings_and_refuses_others(runs):
     open_run("r", load_profile("smoke"))
     open_run("r", load_profile("smoke"))
-    assert load_run("r") == load_profile("smoke") and read_json(runs / "r" / "run.json")["keep"] == 40
-    with pytest.raises(InputError, match="keep was 40, now 41.*another --run name.*make clean RUN=r"):
+    assert load_run("r") == load_profile("smoke")
+    assert read_json(runs / "r" / "run.json")["keep"] == 40
+    with pytest.raises(InputError,
+                       match="keep was 40, now 41.*another --run name.*make clean RUN=r"):
         open_run("r", load_profile("smoke", keep=41))
 
 
 def test_what_a_run_may_cost_and_how_it_is_evaluated_may_change(runs, capsys):
     open_run("r", load_profile("smoke"))
-    changed = dict(max_cost_usd=5.0, threads=8, token_budget=99, judge_concurrency=2, benchmarks=["/b.jsonl"], tasks=[],
+    changed = dict(max_cost_usd=5.0, threads=8, token_budget=99, judge_concurrency=2,
+                   benchmarks=["/b.jsonl"], tasks=[],
                    tuned_model="other")
     open_run("r", load_profile("smoke", **changed))
     assert load_run("r") == load_profile("smoke", **changed)
-    told = capsys.readouterr().err                 # a forgotten SET= must not tune another model without a word
-    assert "tuned_model was '', now 'other'; " in told and "made anew" in told and "max_cost_usd" not in told
+    told = capsys.readouterr().err  # a forgotten SET= must not tune another model without a word
+    assert "tuned_model was '', now 'other'; " in told and "made anew" in told
+    assert "max_cost_usd" not in told
 
 
 def test_what_may_change_are_keys_of_a_profile():
@@ -128,7 +139,8 @@ def test_evaluation_prompts_are_a_setting_of_the_corpus_only_where_it_is_deconta
     notebooks("n", 'lang: str = "sw"\ncleaning: list = []\nbenchmarks: list = []')
     for rules, seen in (["length"], []), (["contamination"], ["/b.jsonl"]):
         profile = load_profile("smoke", cleaning=rules, benchmarks=["/b.jsonl"])
-        assert sources_of_notebooks.parameters_of("n", profile, "r", "sw", None)["benchmarks"] == seen
+        values = sources_of_notebooks.parameters_of("n", profile, "r", "sw", None)
+        assert values["benchmarks"] == seen
 
 
 @pytest.mark.parametrize("named", ["x.jsonl", "seed=x.jsonl", "a/b=x.jsonl", "x="])
@@ -211,7 +223,8 @@ def test_a_notebook_asks_for_what_a_profile_has(tmp_path, notebooks, cell, more,
 
 
 def test_parameters_are_the_declared_ones_with_the_profiles_values(notebooks):
-    notebooks("n", 'run: str = "atlas"\nlang: str = "sw"\nkeep: int = 3  # best\nlearning_rate: float = 1.0')
+    notebooks("n", 'run: str = "atlas"\nlang: str = "sw"\n'
+                   "keep: int = 3  # best\nlearning_rate: float = 1.0")
     assert parameters("") == {"run": "r", "lang": "sw", "keep": 40, "learning_rate": 0.001}
 
 

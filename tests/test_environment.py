@@ -1,4 +1,4 @@
-"""Every pin is exact, the same in pyproject.toml and environment.yml, and what is installed here."""
+"""Every pin is exact, the same in pyproject.toml and environment.yml, and installed here."""
 
 import os
 import re

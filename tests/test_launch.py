@@ -1,4 +1,4 @@
-"""Heavy jobs in a subprocess, played by a toy module: shown, logged, not repeated, resumable, and never left behind."""
+"""Heavy jobs in a subprocess, played by a toy: shown, logged, resumable, never left behind."""
 
 import json
 import os
@@ -38,7 +38,8 @@ def main(s):
     if s["how"] == "input":
         raise InputError("data.jsonl, line 3: not UTF-8")
     if s["how"] == "full":                       # as safetensors says it
-        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+        raise RuntimeError("Error while serializing: I/O error: "
+                           "No space left on device (os error 28)")
     if s["how"] == "sleep":
         (out.parent / f"pid{rank}").write_text(str(os.getpid()))
         time.sleep(600)
@@ -59,7 +60,8 @@ def toy(tmp_path, monkeypatch):
     (tmp_path / "path" / "sitecustomize.py").write_text(TOY)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'path'}{os.pathsep}{REPO}")
     real = launch.modules_digest
-    monkeypatch.setattr(launch, "modules_digest", lambda code: "toy" if code.endswith(".toy") else real(code))
+    monkeypatch.setattr(launch, "modules_digest",
+                        lambda code: "toy" if code.endswith(".toy") else real(code))
 
 
 def settings(how="ok", **more):
@@ -70,12 +72,14 @@ def calls(tmp_path):
     return [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
 
 
-def test_settings_and_command_are_shown_the_log_is_kept_and_the_cost_comes_back(tmp_path, capsys, monkeypatch):
+def test_settings_and_command_are_shown_the_log_is_kept_and_the_cost_comes_back(
+        tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XINSTRUCT_STEP", "headless")
     cost = launch.run("toy", settings(keep=3), tmp_path / "out")
     assert cost["startup_s"] == 0.5 and cost["wall_s"] >= 1 and cost["peak_rss_mib"] > 1
     shown = capsys.readouterr().out
-    assert "out: toy, how=ok, threads=1, keep=3" in shown and "$ python -m xinstruct_utils.workflow.launch out.settings.json" in shown
+    assert "out: toy, how=ok, threads=1, keep=3" in shown
+    assert "$ python -m xinstruct_utils.workflow.launch out.settings.json" in shown
     assert "\r" not in shown and "toy says ok" in (tmp_path / "logs" / "out.log").read_text()
 
 
@@ -90,7 +94,8 @@ def test_one_process_has_the_threads_of_its_settings(tmp_path):
 
 
 def test_a_full_disk_in_a_job_is_bad_input_and_no_tail_of_a_log(tmp_path):
-    with pytest.raises(InputError, match="the disk is full: no space was left for .*; free some and run the same command again"):
+    message = "the disk is full: no space was left for .*; free some and run the same command again"
+    with pytest.raises(InputError, match=message):
         launch.run("toy", settings("full"), tmp_path / "out")
 
 
@@ -114,7 +119,8 @@ def test_several_jobs_share_one_process_and_only_the_missing_ones_run(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["settings", "input", "model", "code"])
-def test_a_job_with_other_settings_inputs_or_code_starts_from_an_empty_folder(tmp_path, change, monkeypatch):
+def test_a_job_with_other_settings_inputs_or_code_starts_from_an_empty_folder(
+        tmp_path, change, monkeypatch):
     for name in ("input", "model"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x").write_text("old")
@@ -148,7 +154,8 @@ def test_a_folder_that_nobody_vouches_for_is_emptied(tmp_path):
 
 
 def test_a_failure_shows_the_end_of_the_log_and_leaves_no_done_marker(tmp_path):
-    with pytest.raises(RuntimeError, match=r"(?s)exit code 1.*logs/out.log.*toy says fail.*ValueError: no luck"):
+    with pytest.raises(RuntimeError,
+                       match=r"(?s)exit code 1.*logs/out.log.*toy says fail.*ValueError: no luck"):
         launch.run("toy", settings("fail"), tmp_path / "out")
     assert not (tmp_path / "out" / "done.json").exists()
 
@@ -181,7 +188,9 @@ def gone(pid, seconds=5):
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 def test_a_job_and_all_its_ranks_go_when_their_parent_is_killed(tmp_path, processes):
-    code = f"from xinstruct_utils.workflow import launch; launch.modules_digest = str; launch.run('toy', {settings('sleep')!r}, {str(tmp_path / 'out')!r}, {processes})"
+    job = f"'toy', {settings('sleep')!r}, {str(tmp_path / 'out')!r}, {processes}"
+    code = ("from xinstruct_utils.workflow import launch; launch.modules_digest = str; "
+            f"launch.run({job})")
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=REPO, stdout=subprocess.DEVNULL)
     ranks = [wait_for(tmp_path / f"pid{rank}") for rank in range(processes)]
     parent.send_signal(signal.SIGKILL)
@@ -203,16 +212,20 @@ def test_an_interrupted_cell_takes_its_job_with_it(tmp_path, monkeypatch):
 def test_training_runs_in_two_processes_with_the_same_call(tmp_path):
     rows = [{"prompt": f"Nchi {k}:", "completion": f"Mji wa {k} ni Nairobi"} for k in range(24)]
     write_jsonl(tmp_path / "rows.jsonl", rows)
-    given = dict(base_model="atlas", epochs=1, learning_rate=1e-3, batch_tokens=256, max_tokens=128, bf16=False, seed=0,
+    given = dict(base_model="atlas", epochs=1, learning_rate=1e-3, batch_tokens=256, max_tokens=128,
+                 bf16=False, seed=0,
                  threads=1, input=str(tmp_path / "rows.jsonl"))
     launch.run("training.sft", given, tmp_path / "model", processes=2)
-    assert read_json(tmp_path / "model" / "train.json")["rows"] == 24 and (tmp_path / "model" / "model.safetensors").exists()
+    assert read_json(tmp_path / "model" / "train.json")["rows"] == 24
+    assert (tmp_path / "model" / "model.safetensors").exists()
     assert (tmp_path / "logs" / "model.log").read_text().count("training.sft -> ") == 2
 
 
 def test_a_child_whose_parent_went_before_it_could_say_so_ends_itself(tmp_path):
-    code = "import sys; from xinstruct_utils.core.process import die_with_parent; die_with_parent(int(sys.argv[1])); print('still here')"
-    made = subprocess.run([sys.executable, "-c", code, "1"], cwd=REPO, capture_output=True, text=True)
+    code = ("import sys; from xinstruct_utils.core.process import die_with_parent; "
+            "die_with_parent(int(sys.argv[1])); print('still here')")
+    made = subprocess.run([sys.executable, "-c", code, "1"], cwd=REPO, capture_output=True,
+                          text=True)
     assert made.returncode == 1 and made.stdout == ""
 
 
@@ -233,9 +246,10 @@ def test_what_an_engine_may_start_instead_counts_as_used_though_no_import_shows_
     assert "trainer" in names("from xinstruct_utils.training import sft")
 
 
-@pytest.mark.parametrize("code", ["from xinstruct_utils import artifacts", "import xinstruct_utils.nothing",
-                                  "from xinstruct_utils.core import nothing", "from xinstruct_utils.nothing.files import digest",
-                                  "from .core import files"])
+@pytest.mark.parametrize("code", [
+    "from xinstruct_utils import artifacts", "import xinstruct_utils.nothing",
+    "from xinstruct_utils.core import nothing", "from xinstruct_utils.nothing.files import digest",
+    "from .core import files"])
 def test_an_import_that_does_not_resolve_is_an_error_with_its_name(code):
     with pytest.raises(InputError, match="this notebook, line 2: .*(import )"):
         names("import json\n" + code)
@@ -243,32 +257,40 @@ def test_an_import_that_does_not_resolve_is_an_error_with_its_name(code):
 
 def test_a_model_depends_on_the_base_model_and_not_on_how_it_is_judged_or_asked():
     assert "MANIFEST" in names("from xinstruct_utils.training import sft")
-    assert not {"oracle", "pages"} & names("from xinstruct_utils.training import sft\nfrom xinstruct_utils.inference import local")
+    assert not {"oracle", "pages"} & names(
+        "from xinstruct_utils.training import sft\nfrom xinstruct_utils.inference import local")
 
 
 def test_a_figure_is_a_result_and_the_runner_is_not():
     assert "plots" in names("from xinstruct_utils.reporting import plots")
-    assert names("from xinstruct_utils.workflow import execute, launch, step\nfrom xinstruct_utils.config import load") == set()
+    code = ("from xinstruct_utils.workflow import execute, launch, step\n"
+            "from xinstruct_utils.config import load")
+    assert names(code) == set()
 
 
 def test_the_settings_file_says_all_that_the_job_was_given(tmp_path):
     launch.run("toy", settings(keep=3), tmp_path / "out")
     told = read_json(tmp_path / "out.settings.json")
-    assert told["keep"] == 3 and told["module"] == "toy" and json.dumps(told["out"]) == json.dumps(str(tmp_path / "out"))
+    assert told["keep"] == 3 and told["module"] == "toy"
+    assert json.dumps(told["out"]) == json.dumps(str(tmp_path / "out"))
 
 
 def config_file(path, **values):
-    path.write_text("\n".join(f"{k}: {v}" for k, v in ({"num_machines": 1, "num_processes": 2} | values).items()))
+    values = {"num_machines": 1, "num_processes": 2} | values
+    path.write_text("\n".join(f"{key}: {value}" for key, value in values.items()))
     return str(path)
 
 
 def test_an_accelerate_configuration_says_how_a_job_is_started(tmp_path, monkeypatch):
     made = launch.command(["a.json"], 1, config_file(tmp_path / "c.yaml"))
-    assert made[1:5] == ["-m", "accelerate.commands.launch", "--config_file", str(tmp_path / "c.yaml")]
-    assert made[-3:] == ["-m", "xinstruct_utils.workflow.launch", "a.json"] and "--multi_gpu" not in made
+    assert made[1:5] == ["-m", "accelerate.commands.launch", "--config_file",
+                         str(tmp_path / "c.yaml")]
+    assert made[-3:] == ["-m", "xinstruct_utils.workflow.launch", "a.json"]
+    assert "--multi_gpu" not in made
     nodes = config_file(tmp_path / "n.yaml", num_machines=2)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(InputError, match="n.yaml: 2 nodes are started with srun, inside a Slurm allocation"):
+    with pytest.raises(InputError,
+                       match="n.yaml: 2 nodes are started with srun, inside a Slurm allocation"):
         launch.command(["a.json"], 1, nodes)
 
 
@@ -277,8 +299,10 @@ def test_without_a_configuration_a_job_stays_on_its_node(monkeypatch):
     assert "--num_processes 2" in " ".join(launch.command(["a.json"], 16))
 
 
-@pytest.mark.parametrize("name, told", [("gpu9", "expected a YAML file.*gpu1, gpu2, gpu8_zero2, gpu8_zero3, nodes_zero3"),
-                                        ("bad.yaml", "expected num_machines and num_processes"), ("no.yaml", "YAML file")])
+@pytest.mark.parametrize("name, told", [
+    ("gpu9", "expected a YAML file.*gpu1, gpu2, gpu8_zero2, gpu8_zero3, nodes_zero3"),
+    ("bad.yaml", "expected num_machines and num_processes"),
+    ("no.yaml", "YAML file")])
 def test_a_bad_accelerate_configuration_is_one_clear_error(tmp_path, monkeypatch, name, told):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.yaml").write_text("num_machines: two")
@@ -286,18 +310,21 @@ def test_a_bad_accelerate_configuration_is_one_clear_error(tmp_path, monkeypatch
         load_profile("smoke", accelerate_config=name)
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in (REPO / "profiles" / "accelerate").glob("*.yaml")))
+@pytest.mark.parametrize("name",
+                         sorted(p.stem for p in (REPO / "profiles" / "accelerate").glob("*.yaml")))
 def test_accelerate_itself_reads_every_shipped_configuration(name):
     from accelerate.commands.config.config_args import load_config_from_file
 
     path, values = accelerate_config(name)
     read = load_config_from_file(str(path))
     assert read.num_processes == values["num_processes"] and read.use_cpu is False
-    assert (str(read.distributed_type) == "DistributedType.DEEPSPEED") == (values["num_processes"] > 1)
+    assert (str(read.distributed_type)
+            == "DistributedType.DEEPSPEED") == (values["num_processes"] > 1)
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused_with_the_profile():
-    with pytest.raises(InputError, match="batch_rows is 6, which cannot be shared out to 4 train_processes"):
+    with pytest.raises(InputError,
+                       match="batch_rows is 6, which cannot be shared out to 4 train_processes"):
         load_profile("smoke", batch_rows=6, train_processes=4)
 
 
@@ -305,15 +332,17 @@ def test_a_run_goes_on_on_another_machine_and_keeps_its_models(runs, tmp_path):
     open_run("r", load_profile("smoke"))
     open_run("r", load_profile("smoke", accelerate_config="gpu2", train_processes=2))
     assert load_run("r").train_processes == 2
-    more = dict(accelerate_config="gpu2", device_rows=4, threads=8, token_budget=9, save_steps=5, gradient_checkpointing=True)
+    more = dict(accelerate_config="gpu2", device_rows=4, threads=8, token_budget=9, save_steps=5,
+                gradient_checkpointing=True)
     assert launch.key_of("toy", settings()) == launch.key_of("toy", settings() | more)
     with pytest.raises(InputError, match="lora_rank was 0, now 5"):
         open_run("r", load_profile("smoke", lora_rank=5))
 
 
-@pytest.mark.parametrize("seen, wanted", [(None, "0"), ("3,5", "3"), ("", ""), ("GPU-1a,GPU-2b", "GPU-1a")])
+@pytest.mark.parametrize("seen, wanted",
+                         [(None, "0"), ("3,5", "3"), ("", ""), ("GPU-1a,GPU-2b", "GPU-1a")])
 def test_a_process_that_works_alone_sees_one_gpu(tmp_path, monkeypatch, seen, wanted):
-    """Over all that are visible transformers would spread the model by nn.DataParallel, and TRL would raise ValueError."""
+    """Over all that it sees transformers would spread the model by nn.DataParallel; TRL refuses."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if seen is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
@@ -325,9 +354,11 @@ def test_ranks_and_jobs_of_servers_see_all_gpus(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     seen = []
     monkeypatch.setattr(launch, "_watch", lambda paths, line, environ: seen.append(environ))
-    for module, ranks, how in (("training.sft", 2, ""), ("inference.remote", 1, ""), ("training.sft", 1, "gpu1"), ("training.sft", 2, "gpu2")):
-        with pytest.raises(FileNotFoundError):                       # nothing ran, so nothing is done
-            launch.run(module, settings(accelerate_config=how), tmp_path / f"{module}{ranks}{how}", ranks)
+    for module, ranks, how in (("training.sft", 2, ""), ("inference.remote", 1, ""),
+                               ("training.sft", 1, "gpu1"), ("training.sft", 2, "gpu2")):
+        with pytest.raises(FileNotFoundError):  # nothing ran, so nothing is done
+            launch.run(module, settings(accelerate_config=how), tmp_path / f"{module}{ranks}{how}",
+                       ranks)
     assert seen == [{}, {}, {"CUDA_VISIBLE_DEVICES": "3"}, {}]
 
 
@@ -337,12 +368,14 @@ nodes = int([a for a in sys.argv if a.startswith("--nodes=")][0].split("=")[1])
 line = sys.argv[1:]
 while line[0].startswith("--"):
     line.pop(0)
-children = [subprocess.Popen(line, env=os.environ | {{"SLURM_PROCID": str(k)}}) for k in range(nodes)]
+children = [subprocess.Popen(line, env=os.environ | {{"SLURM_PROCID": str(k)}})
+            for k in range(nodes)]
 sys.exit(max(child.wait() for child in children))
 """
 
 
-def test_inference_on_two_nodes_shares_the_shards_and_gives_the_bytes_of_one(tmp_path, runs, monkeypatch):
+def test_inference_on_two_nodes_shares_the_shards_and_gives_the_bytes_of_one(
+        tmp_path, runs, monkeypatch):
     """A stand-in for srun starts both nodes here."""
     (tmp_path / "path" / "srun").write_text(SRUN.format(python=sys.executable))
     (tmp_path / "path" / "srun").chmod(0o755)
@@ -352,8 +385,10 @@ def test_inference_on_two_nodes_shares_the_shards_and_gives_the_bytes_of_one(tmp
     for nodes in (2, 1):
         open_run("r", load_profile("smoke", inference_nodes=nodes))
         out = runs / "r" / "sw" / f"out{nodes}"
-        write_jsonl(runs / "r" / "in.jsonl", [{"id": str(k), "prompt": f"Nchi {k}: "} for k in range(12)])
-        given = dict(task="generate", model="atlas", input=str(runs / "r" / "in.jsonl"), shard_size=2, bf16=False, threads=1,
+        write_jsonl(runs / "r" / "in.jsonl",
+                    [{"id": str(k), "prompt": f"Nchi {k}: "} for k in range(12)])
+        given = dict(task="generate", model="atlas", input=str(runs / "r" / "in.jsonl"),
+                     shard_size=2, bf16=False, threads=1,
                      seed=0, token_budget=512, temperature=0.9, top_p=0.9, max_new_tokens=8)
         launch.run("inference.local", given, out)
         made[nodes] = {p.name: p.read_bytes() for p in out.glob("shard-*")}
@@ -364,7 +399,8 @@ def test_inference_on_two_nodes_shares_the_shards_and_gives_the_bytes_of_one(tmp
 
 def test_inference_on_several_nodes_needs_an_allocation(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    with pytest.raises(InputError, match="inference_nodes: 2 nodes are started with srun, inside a Slurm allocation"):
+    message = "inference_nodes: 2 nodes are started with srun, inside a Slurm allocation"
+    with pytest.raises(InputError, match=message):
         launch.command(["a.json"], 8, nodes=2)
 
 
@@ -373,7 +409,8 @@ def test_each_node_starts_its_own_processes(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     line = " ".join(launch.command(["a.json"], 8, nodes=2))
     assert line.startswith("srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --kill-on-bad-exit=1 ")
-    assert "--share 2 -m accelerate.commands.launch" in line and "--num_processes 8 --num_machines 1" in line
+    assert "--share 2 -m accelerate.commands.launch" in line
+    assert "--num_processes 8 --num_machines 1" in line
     monkeypatch.setenv("XINSTRUCT_NODE", "1/2")
     monkeypatch.setenv("WORLD_SIZE", "8")
     monkeypatch.setenv("RANK", "3")
@@ -386,13 +423,16 @@ def test_what_a_profile_says_about_training_reaches_the_job(runs):
     given = step.settings("training", epochs=2)
     assert (given["lora_rank"], given["save_steps"], given["epochs"]) == (8, 50, 2)
     step.finish([])
-    assert read_json(step.path("manifest.json"))["settings"]["training"] == {k: v for k, v in given.items() if k != "epochs"}
-    with pytest.raises(InputError, match="no group of settings 'trainng': expected one of training, inference"):
+    assert read_json(step.path("manifest.json"))["settings"]["training"] == {
+        k: v for k, v in given.items() if k != "epochs"}
+    with pytest.raises(InputError,
+                       match="no group of settings 'trainng': expected one of training, inference"):
         step.settings("trainng")
 
 
 def test_every_notebook_takes_the_settings_of_a_job_from_a_group():
-    asked = {path.stem: notebooks.setting_groups(path.stem) for path in (REPO / "notebooks").glob("*.ipynb")}
+    asked = {path.stem: notebooks.setting_groups(path.stem)
+             for path in (REPO / "notebooks").glob("*.ipynb")}
     assert asked["04_refinement"] == ["inference", "training"] and asked["05_diversification"] == []
 
 

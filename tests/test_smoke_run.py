@@ -1,4 +1,4 @@
-"""The pipeline from end to end: Snakemake over tiny notebooks, and the real method at the smallest sizes."""
+"""The pipeline from end to end: Snakemake over tiny notebooks, and the method at smallest sizes."""
 
 import re
 import shutil
@@ -20,11 +20,14 @@ from xinstruct_utils.workflow import account
 from xinstruct_utils.workflow.chapters import of_run
 from xinstruct_utils.workflow.step import Step
 
-CHAIN = ["01_seed_data", "02_corpus", "03_backtranslation", "04_refinement", "05_diversification", "06_statistics"]
+CHAIN = ["01_seed_data", "02_corpus", "03_backtranslation", "04_refinement", "05_diversification",
+         "06_statistics"]
 HEAD = 'run: str = "atlas"  # run\nlang: str = "sw"  # language\n'
 
-STEPS = ["01_seed_data", "02_corpus", "03_backtranslation", "04_refinement/iter1", "04_refinement/iter2", "05_diversification",
-         "06_statistics", "07_quality_review", "08_instruction_tuning", "09_judge_evaluation", "10_task_evaluation",
+STEPS = ["01_seed_data", "02_corpus", "03_backtranslation", "04_refinement/iter1",
+         "04_refinement/iter2", "05_diversification",
+         "06_statistics", "07_quality_review", "08_instruction_tuning", "09_judge_evaluation",
+         "10_task_evaluation",
          "11_human_evaluation", "12_ablations"]
 
 
@@ -33,10 +36,12 @@ def chapter(folder, name, says, prose="Why."):
     rounds, first = name == "04_refinement", name in (*CHAIN[:2], "13_results")
     head = HEAD.replace('"sw"', '"all"') if name == "13_results" else HEAD
     tiny(folder, name, head + ("iteration: int = 1  # round" if rounds else ""),
-         "from xinstruct_utils.core.files import read_json, write_json\nfrom xinstruct_utils.workflow.step import Step\n\n"
+         "from xinstruct_utils.core.files import read_json, write_json\n"
+         "from xinstruct_utils.workflow.step import Step\n\n"
          f'step = Step("{name}", run, lang{", iteration" if rounds else ""})',
          f'write_json(step.path("a.json"), {says!r})' if first else
-         f'write_json(step.path("a.json"), read_json(step.input("01_seed_data", "a.json")) + {says!r})',
+         'read = read_json(step.input("01_seed_data", "a.json"))\n'
+         f'write_json(step.path("a.json"), read + {says!r})',
          'step.finish(["a.json"])', prose=prose)
 
 
@@ -53,7 +58,8 @@ def chain(tmp_path_factory):
 def batch(home, *more, fails=False, also=""):
     """A batch over the tiny notebooks, as a run on files; returns what it printed."""
     child = snakemake(home / "runs", *more, "--config", "run=tiny", "profile=local", "langs=sw",
-                      f"set=iterations=2 seed_path=s.jsonl corpus_path='my corpus.jsonl' {also} ", notebooks=home / "notebooks")
+                      f"set=iterations=2 seed_path=s.jsonl corpus_path='my corpus.jsonl' {also} ",
+                      notebooks=home / "notebooks")
     output, _ = child.communicate()
     assert (child.returncode != 0) == fails, output
     return output
@@ -64,11 +70,14 @@ def steps_run(output, word="done"):
     return sorted(re.findall(rf"^{word}: \S*/tiny/sw/(\S+)", output, re.M))
 
 
-def test_every_round_runs_once_and_a_run_on_files_ends_with_a_tuned_model_and_results_without_a_judge(chain):
-    made = sorted(str(p.parent.relative_to(chain / "runs" / "tiny")) for p in (chain / "runs").rglob("manifest.json"))
+def test_every_round_runs_once_and_a_run_on_files_ends_with_a_tuned_model_and_no_judge(chain):
+    made = sorted(str(p.parent.relative_to(chain / "runs" / "tiny"))
+                  for p in (chain / "runs").rglob("manifest.json"))
     assert made == ["all/13_results", *(f"sw/{s}" for s in STEPS[:9])]
     told = read_json(chain / "runs" / "tiny" / "run.json")
-    assert told["iterations"] == 2 and told["corpus_path"] == str(REPO / "my corpus.jsonl") and told["featured"] == "sw"
+    assert told["iterations"] == 2
+    assert told["corpus_path"] == str(REPO / "my corpus.jsonl")
+    assert told["featured"] == "sw"
 
 
 def last_chapters(profile):
@@ -77,10 +86,12 @@ def last_chapters(profile):
 
 @pytest.mark.parametrize("settings, more", [
     ({}, []), ({"tasks": ["atlas_nli"]}, []), ({"tasks": ["xcopa"]}, ["10_task_evaluation"]),
-    ({"benchmarks": ["b.jsonl"], "judge_by": "openai"}, ["09_judge_evaluation", "11_human_evaluation"])])
+    ({"benchmarks": ["b.jsonl"], "judge_by": "openai"},
+     ["09_judge_evaluation", "11_human_evaluation"])])
 def test_a_run_on_files_has_the_chapters_that_its_settings_give_material_to(settings, more):
     profile = load_profile("local", seed_path="s.jsonl", corpus_path="c.jsonl", **settings)
-    assert last_chapters(profile) == ["06_statistics", "07_quality_review", "08_instruction_tuning", *more]
+    assert last_chapters(profile) == ["06_statistics", "07_quality_review", "08_instruction_tuning",
+                                      *more]
 
 
 def test_a_run_of_the_atlas_has_all_chapters_and_no_tasks_where_none_are_named():
@@ -94,20 +105,24 @@ def test_a_second_call_runs_nothing(chain):
 
 def test_other_questions_make_the_chapters_of_the_judge_and_nothing_else(chain):
     tiny(chain / "notebooks", "09_judge_evaluation", HEAD + 'benchmarks: list[str] = []  # q',
-         "from xinstruct_utils.core.files import write_json\nfrom xinstruct_utils.workflow.step import Step\n\nstep = Step('09_judge_evaluation', run, lang)",
+         "from xinstruct_utils.core.files import write_json\n"
+         "from xinstruct_utils.workflow.step import Step\n\n"
+         "step = Step('09_judge_evaluation', run, lang)",
          "write_json(step.path('a.json'), benchmarks)", "step.finish(['a.json'])")
     for named, more in (("one.jsonl", ["11_human_evaluation"]), ("two.jsonl", [])):
         output = batch(chain, also=f"judge_by=openai benchmarks={named} max_cost_usd=5")
         assert steps_run(output) == ["09_judge_evaluation", *more]
         made = read_json(chain / "runs" / "tiny" / "sw" / "09_judge_evaluation" / "a.json")
-        assert made == [str(REPO / named)] == read_json(chain / "runs" / "tiny" / "run.json")["benchmarks"]
+        assert made == [str(REPO / named)] == read_json(chain / "runs" / "tiny" / "run.json")[
+            "benchmarks"]
 
 
 def test_new_labels_of_people_ask_their_chapter_again(chain):
     path = chain / "runs" / "tiny" / "labels" / "sw" / "quality.jsonl"
     write_jsonl(path, [])
     tiny(chain / "notebooks", "07_quality_review", HEAD,
-         "from xinstruct_utils.workflow.step import Step\n\nstep = Step('07_quality_review', run, lang)",
+         "from xinstruct_utils.workflow.step import Step\n\n"
+         "step = Step('07_quality_review', run, lang)",
          f"step.source({str(path)!r})", "step.finish([])")
     assert steps_run(batch(chain)) == ["07_quality_review"] and "Nothing to be done" in batch(chain)
     write_jsonl(path, [{"answers": {"valid": "yes"}}])
@@ -120,8 +135,10 @@ def test_prose_reruns_nothing_and_code_reruns_its_step_and_asks_what_follows(cha
     chapter(chain / "notebooks", "05_diversification", ["edited"])
     output = batch(chain)
     assert steps_run(output) == ["05_diversification"]
-    assert steps_run(output, "up to date") == ["06_statistics", "07_quality_review", "08_instruction_tuning"]
-    assert read_json(chain / "runs" / "tiny" / "sw" / "05_diversification" / "a.json") == ["01_seed_data", "edited"]
+    same = ["06_statistics", "07_quality_review", "08_instruction_tuning"]
+    assert steps_run(output, "up to date") == same
+    assert read_json(chain / "runs" / "tiny" / "sw" / "05_diversification" / "a.json") == [
+        "01_seed_data", "edited"]
     assert "Nothing to be done" in batch(chain)
 
 
@@ -135,7 +152,8 @@ def test_a_failing_step_is_named_and_what_does_not_need_it_goes_on(chain):
     chapter(chain / "notebooks", "01_seed_data", ["01_seed_data", "again"])
     output = batch(chain, fails=True)
     assert "ValueError: no corpus here" in output and steps_run(output) == ["01_seed_data"]
-    assert "ValueError" in (chain / "runs" / "tiny" / "sw" / "02_corpus" / "notebook.ipynb").read_text()
+    assert "ValueError" in (
+        chain / "runs" / "tiny" / "sw" / "02_corpus" / "notebook.ipynb").read_text()
     chapter(chain / "notebooks", "02_corpus", ["02_corpus"])
     output = batch(chain)
     assert {"02_corpus", "03_backtranslation", "06_statistics"} <= set(steps_run(output))
@@ -150,7 +168,8 @@ def test_a_path_is_a_command(chain):
 def test_bad_settings_are_one_line_before_anything_runs(chain):
     child = snakemake(chain / "runs", "--config", "run=tiny2", "profile=local", "set=iteratons=2")
     output, _ = child.communicate()
-    assert child.returncode and output.count("error: ") == 1 and "unknown key 'iteratons' (did you mean 'iterations'?)" in output
+    assert child.returncode and output.count("error: ") == 1
+    assert "unknown key 'iteratons' (did you mean 'iterations'?)" in output
     assert not (chain / "runs" / "tiny2").exists()
 
 
@@ -191,7 +210,8 @@ def test_outputs_load_with_datasets(finished, tmp_path):
 
     path = finished / "sw" / "05_diversification" / "x_instruction.jsonl"
     rows = load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path))
-    assert list(rows["output"]) == [r["output"] for r in read_jsonl(path)] and {"id", "instruction"} <= set(rows.column_names)
+    assert list(rows["output"]) == [r["output"] for r in read_jsonl(path)]
+    assert {"id", "instruction"} <= set(rows.column_names)
 
 
 def test_ids_are_those_of_the_texts(finished):
@@ -201,8 +221,10 @@ def test_ids_are_those_of_the_texts(finished):
 
 def test_figures_for_programs_have_names_and_no_holes(finished):
     figures = read_json(finished / "all" / "13_results" / "figures.json")
-    assert {"generator_exact", "random_precision", "wall_s", "peak_rss_gib", "one_pass_label_agreement"} <= set(figures)
-    assert {"verb_noun_f1_ewt", "verb_noun_coverage", "order_flip_rate", "valid_instruction_share", "acceptable_response_share",
+    assert {"generator_exact", "random_precision", "wall_s", "peak_rss_gib",
+            "one_pass_label_agreement"} <= set(figures)
+    assert {"verb_noun_f1_ewt", "verb_noun_coverage", "order_flip_rate", "valid_instruction_share",
+            "acceptable_response_share",
             "task_accuracy"} <= set(figures)                     # those that issue 3 names
     assert len(figures["kept_precision"]["sw"]) == 2 and 0 < figures["peak_rss_gib"] < 6
     assert all(value not in (None, {}, []) for value in figures.values())
@@ -212,7 +234,8 @@ def test_executed_notebooks_hold_no_progress_debris(finished):
     for path in finished.rglob("notebook.ipynb"):
         for cell in nbformat.read(path, as_version=4).cells:
             for output in cell.get("outputs", []):
-                assert "\r" not in output.get("text", "") and "%|" not in output.get("text", ""), path
+                text = output.get("text", "")
+                assert "\r" not in text and "%|" not in text, path
 
 
 def test_executed_notebooks_show_no_path_of_this_machine(finished):
@@ -220,12 +243,15 @@ def test_executed_notebooks_show_no_path_of_this_machine(finished):
     for path in finished.rglob("notebook.ipynb"):
         for cell in nbformat.read(path, as_version=4).cells:
             for output in cell.get("outputs", []):
-                shown = "".join(output.get("data", {}).get(kind, "") for kind in ("text/plain", "text/html"))
-                assert str(finished.parent) not in shown and str(REPO) not in shown, (path, shown[:300])
+                shown = "".join(output.get("data", {}).get(kind, "")
+                                for kind in ("text/plain", "text/html"))
+                assert str(finished.parent) not in shown and str(REPO) not in shown, (
+                    path, shown[:300])
 
 
 def test_nothing_of_the_smoke_run_goes_on(finished):
-    mine = [p for p in psutil.process_iter() if _environ(p).get("XINSTRUCT_RUNS") == str(finished.parent)]
+    mine = [p for p in psutil.process_iter()
+            if _environ(p).get("XINSTRUCT_RUNS") == str(finished.parent)]
     assert mine == []
 
 
@@ -249,10 +275,12 @@ def copied(smoke, tmp_path, monkeypatch):
 
 def test_an_instruction_that_is_an_evaluation_prompt_is_dropped_and_counted(copied, tmp_path):
     home, again = copied
-    path, reason = home / "sw" / "03_backtranslation" / "candidates.jsonl", "shares 13 words with an evaluation prompt"
+    path = home / "sw" / "03_backtranslation" / "candidates.jsonl"
+    reason = "shares 13 words with an evaluation prompt"
     before = [r["instruction"] for r in read_jsonl(path)]
     write_jsonl(tmp_path / "b_sw.jsonl", [{"instruction": before[0].upper()}])
-    rules = {"cleaning": ["length", "duplicates", "contamination"], "benchmarks": [str(tmp_path / "b_{lang}.jsonl")]}
+    rules = {"cleaning": ["length", "duplicates", "contamination"],
+             "benchmarks": [str(tmp_path / "b_{lang}.jsonl")]}
     write_json(home / "run.json", read_json(home / "run.json") | rules)
     again("02_corpus")
     again("03_backtranslation")
@@ -265,7 +293,8 @@ def test_a_pair_that_is_too_long_for_the_model_has_no_rating_and_is_counted(copi
     home, again = copied
     step = home / "sw" / "04_refinement" / "iter1"
     first, *others = read_jsonl(shard := step / "ratings0" / "shard-00000.jsonl")
-    write_jsonl(shard, [{"id": first["id"], "p0": None, "p1": None, "p2": None}, *others])   # as the engines write it
+    # as the engines write it
+    write_jsonl(shard, [{"id": first["id"], "p0": None, "p1": None, "p2": None}, *others])
     before = {r["id"] for r in read_jsonl(step / "ratings.jsonl")}
     (step / "ratings.jsonl").unlink()
     again("04_refinement", "--iteration", "1")
@@ -274,15 +303,18 @@ def test_a_pair_that_is_too_long_for_the_model_has_no_rating_and_is_counted(copi
     assert counts["rated candidates"] == {"over the model's context": 1}
 
 
-def test_a_baseline_is_tuned_and_asked_beside_ours_and_all_from_the_model_that_is_named_for_it(copied, tmp_path):
+def test_a_baseline_is_tuned_and_asked_beside_ours_and_all_from_the_model_that_is_named_for_it(
+        copied, tmp_path):
     home, again = copied
     base = shutil.copytree(BASE_MODEL, tmp_path / "larger")
-    write_jsonl(tmp_path / "mt_sw.jsonl", [{"language": "sw", "instruction": f"Count to {k}", "output": "moja, mbili"}
-                                                     for k in range(9)])
-    settings = [word for pair in (f"baselines=mt={tmp_path}/mt_{{lang}}.jsonl", f"tuned_model={base}") for word in ("-p", pair)]
+    write_jsonl(tmp_path / "mt_sw.jsonl",
+                [{"language": "sw", "instruction": f"Count to {k}", "output": "moja, mbili"}
+                 for k in range(9)])
+    settings = ["-p", f"baselines=mt={tmp_path}/mt_{{lang}}.jsonl", "-p", f"tuned_model={base}"]
     again("08_instruction_tuning", *settings)
     models = home / "sw" / "08_instruction_tuning" / "models"
-    assert {read_json(models / f"{m}.settings.json")["base_model"] for m in ("refined", "unrefined", "seed", "mt")} == {str(base)}
+    assert {read_json(models / f"{m}.settings.json")["base_model"]
+            for m in ("refined", "unrefined", "seed", "mt")} == {str(base)}
     assert read_json(models / "mt" / "train.json")["rows"] == 9
     again("09_judge_evaluation")
     assert "mt" in {r["model"] for r in read_jsonl(home / "sw" / "09_judge_evaluation" / "answers.jsonl")}
@@ -295,7 +327,7 @@ def test_a_finished_run_is_planned_as_nothing(smoke):
 
 
 def test_a_chapter_can_be_stepped_through_by_hand_in_a_clean_kernel(smoke, tmp_path, monkeypatch):
-    """As in JupyterLab: in the folder of the notebooks, without the verb; only the run's name differs."""
+    """As in JupyterLab: in the notebooks' folder, without the verb; only the run's name differs."""
     from nbclient import NotebookClient
 
     shutil.copytree(smoke.root, tmp_path / "runs", ignore=shutil.ignore_patterns("01_seed_data"))
@@ -304,14 +336,18 @@ def test_a_chapter_can_be_stepped_through_by_hand_in_a_clean_kernel(smoke, tmp_p
     notebook = nbformat.read(REPO / "notebooks" / "01_seed_data.ipynb", as_version=4)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
-            cell.source = cell.source.replace('run: str = "atlas"', 'run: str = "smoke"') + "\nd0x_size = 40"
+            source = cell.source.replace('run: str = "atlas"', 'run: str = "smoke"')
+            cell.source = f"{source}\nd0x_size = 40"
     NotebookClient(notebook, resources={"metadata": {"path": str(REPO / "notebooks")}}).execute()
-    here, there = (root / "smoke" / "sw" / "01_seed_data" / "seed.jsonl" for root in (tmp_path / "runs", smoke.root))
+    here, there = (root / "smoke" / "sw" / "01_seed_data" / "seed.jsonl"
+                   for root in (tmp_path / "runs", smoke.root))
     assert here.read_bytes() == there.read_bytes() and (here.parent / "manifest.json").exists()
 
 
 def test_every_row_of_the_data_set_names_the_page_that_its_output_is(smoke):
     """Whoever is asked to take a page down has to find its rows."""
-    pages = {r["id"]: r["text"] for r in read_jsonl(smoke.root / "smoke" / "world" / "sw" / "corpus.jsonl")}
-    rows = list(read_jsonl(smoke.root / "smoke" / "sw" / "05_diversification" / "x_instruction.jsonl"))
+    pages = {r["id"]: r["text"]
+             for r in read_jsonl(smoke.root / "smoke" / "world" / "sw" / "corpus.jsonl")}
+    rows = list(
+        read_jsonl(smoke.root / "smoke" / "sw" / "05_diversification" / "x_instruction.jsonl"))
     assert rows and all(pages[r["source_id"]] == r["output"] for r in rows)
