@@ -13,6 +13,7 @@ from xinstruct_utils.atlas import pages
 from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.secrets import redact
 from xinstruct_utils.data import readers
 from xinstruct_utils.data.readers import Record
 
@@ -190,7 +191,7 @@ def _reached(label, act):
     except InputError:
         raise
     except Exception as error:      # hub, file system and HTTP libraries each have their own
-        problem = " ".join(str(error).split())[:300]
+        problem = readers.shown(redact(str(error)), 300)
         raise InputError(f"{label} cannot be read: {type(error).__name__}: {problem}; "
                          f"{_advice(error, problem)}") from None
 

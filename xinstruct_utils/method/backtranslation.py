@@ -1,6 +1,12 @@
 """Backtranslation (paper 3.2): which generated instructions are of use."""
 
-from xinstruct_utils.data import language_id
+from xinstruct_utils.core.rows import Candidate, Page
+from xinstruct_utils.data import language_id, rules
+
+TOO_LONG = "over the model's context"
+CONTAMINATED = "shares 13 words with an evaluation prompt"
+# Why a text gets no candidate, in the order in which it is asked.
+REASONS = (TOO_LONG, "empty", "unfinished", "not English", CONTAMINATED)
 
 
 def instruction_fault(text: str, finish_reason: str) -> str | None:
@@ -10,9 +16,26 @@ def instruction_fault(text: str, finish_reason: str) -> str | None:
     `language_id.is_english`).
     """
     if finish_reason == "context":
-        return "over the model's context"        # the text was, and was not read
+        return TOO_LONG                          # the text was, and was not read
     if not text.strip():
         return "empty"
     if finish_reason != "stop":
         return "unfinished"
     return None if language_id.is_english(text) else "not English"
+
+
+def candidate_fault(instruction: str, finish_reason: str, evaluation_spans: set) -> str | None:
+    """One of `REASONS` why an instruction makes no candidate, or None.
+
+    evaluation_spans: `rules.prompt_spans` of the evaluation prompts, which must not be learned.
+    """
+    reason = instruction_fault(instruction, finish_reason)
+    if reason is None and rules.contaminated(instruction, evaluation_spans):
+        return CONTAMINATED
+    return reason
+
+
+def candidate(page: Page, instruction: str) -> Candidate:
+    """A page and its instruction as a candidate: the page's text is the output, all else goes with it."""
+    kept = {name: value for name, value in page.items() if name != "text"}
+    return kept | {"instruction": instruction, "output": page["text"]}

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest
+from xinstruct_utils.core.secrets import redact
 from xinstruct_utils.data import language_id
 from xinstruct_utils.data.romanised import is_romanised
 from xinstruct_utils.inference.chat import LONGEST_WAIT, Client, retry_after
@@ -360,7 +361,7 @@ class Google:
                                    timeout=self.timeout)
                 if reply.status_code == 200:
                     return _texts(reply.json(), len(texts))
-                problem = f"status {reply.status_code}: {reply.text[:200]}"
+                problem = f"status {reply.status_code}: {redact(reply.text)[:200]}"
                 wait = retry_after(reply.headers) or wait
                 if not _again(reply) or wait > LONGEST_WAIT:
                     break
@@ -368,8 +369,8 @@ class Google:
                 problem = f"{type(error).__name__}: {error}"
             time.sleep(wait if k + 1 < self.tries else 0)
         raise InputError(
-            f"{self.url} gave no translation ({problem.replace(self.secret, '***')}); what is "
-            "translated so far is kept: run again to go on")
+            f"{self.url} gave no translation ({problem}); what is translated so far is kept: run "
+            "again to go on")
 
 
 def _again(reply):
