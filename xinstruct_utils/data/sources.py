@@ -191,7 +191,7 @@ def _reached(label, act):
     except InputError:
         raise
     except Exception as error:      # hub, file system and HTTP libraries each have their own
-        problem = redact(" ".join(str(error).split()))[:300]
+        problem = readers.shown(redact(str(error)), 300)
         raise InputError(f"{label} cannot be read: {type(error).__name__}: {problem}; "
                          f"{_advice(error, problem)}") from None
 

@@ -20,6 +20,7 @@ from typing import Any, TypedDict
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import content_id, write_jsonl
+from xinstruct_utils.core.rows import SeedPair
 from xinstruct_utils.data import readers
 from xinstruct_utils.method.translation import Translator, open_translator
 
@@ -33,18 +34,8 @@ class Pair(TypedDict):
     source_id: str | None
 
 
-class SeedRow(TypedDict):
-    """A seed pair: English instruction, output in `language`; `id` is of the output's content."""
-
-    id: str
-    source_id: str | None
-    language: str
-    instruction: str
-    output: str
-
-
-def split_seed(rows: list[SeedRow], d0x_size: int,
-               seed: int) -> tuple[list[SeedRow], list[SeedRow]]:
+def split_seed(rows: list[SeedPair], d0x_size: int,
+               seed: int) -> tuple[list[SeedPair], list[SeedPair]]:
     """Split seed pairs at random into D0x (the follower's) and D0r (for pseudo-ratings), paper 3.3
     and Appendix A.
 
@@ -213,7 +204,7 @@ def choose(path: str | Path, seed_format: str, lang: str, size: int,
 
 
 def cross_lingual(rows: list[Pair], lang: str,
-                  translate: Translator) -> tuple[list[SeedRow], dict[str, int]]:
+                  translate: Translator) -> tuple[list[SeedPair], dict[str, int]]:
     """Pairs of an English instruction and an output in `lang` (paper 4.1), out of native and of
     English pairs.
 
@@ -229,13 +220,13 @@ def cross_lingual(rows: list[Pair], lang: str,
     return [_seed_row(r, lang) for r in made if r], dict(dropped)
 
 
-def _seed_row(row, lang) -> SeedRow:
+def _seed_row(row, lang) -> SeedPair:
     return {"id": content_id(lang, row["output"]), "source_id": row["source_id"], "language": lang,
             "instruction": row["instruction"], "output": row["output"]}
 
 
 def bactrian(source: str, lang: str | None = None,
-             revision: str = "main") -> tuple[list[SeedRow], dict[str, int]]:
+             revision: str = "main") -> tuple[list[SeedPair], dict[str, int]]:
     """Pairs of the Bactrian-X data, both sides in one language (paper 5.1): of `lang`, or of all 51
     but English.
 
@@ -290,7 +281,7 @@ def _hub(repo, revision, what, *names):
 
 
 def alpaca_mt(path: str | Path, lang: str, translate: Translator,
-              limit: int = 0) -> tuple[list[SeedRow], dict[str, int]]:
+              limit: int = 0) -> tuple[list[SeedPair], dict[str, int]]:
     """Alpaca with both sides translated into `lang` (paper 5.1, Alpaca-MT).
 
     Returns (rows, {reason: n}).

@@ -369,8 +369,8 @@ class Google:
                 problem = f"{type(error).__name__}: {error}"
             time.sleep(wait if k + 1 < self.tries else 0)
         raise InputError(
-            f"{self.url} gave no translation ({problem.replace(self.secret, '***')}); what is "
-            "translated so far is kept: run again to go on")
+            f"{self.url} gave no translation ({problem}); what is translated so far is kept: run "
+            "again to go on")
 
 
 def _again(reply):
