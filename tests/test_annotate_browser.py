@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -346,6 +347,25 @@ def test_urdu_tamil_and_thai_are_shown_right_and_hostile_text_is_only_text(serve
             server.root / "forms" / "labels" / "ur" / "quality.sqlite"
         ).current()[0]
         assert row["answers"] == {"valid": "yes", "acceptable": "no"}
+
+
+def test_a_hostile_name_and_feedback_are_text_and_come_back_as_they_were(serve, browser):
+    name = "<img src=x onerror=window.hit=1>"
+    words = "</textarea><script>window.hit=2</script> [x](javascript:window.hit=3)"
+    server, person = serve("preference"), Annotator(browser, urllib.parse.quote(name))
+    person.open(server)
+    assert f"0 stored for {name}" in person.page.locator(".xi").inner_text()
+    person.at("Item 1 of 20")
+    person.page.locator(".xi textarea").fill(words)
+    person.choose(CHOICES["A"])
+    person.at("Item 2 of 20")
+    person.page.get_by_role("button", name="Back").click()
+    person.at("Item 1 of 20")
+    assert person.page.locator(".xi textarea").input_value() == words
+    found = look(person, None, "")
+    assert found["hit"] is None and found["active"] == found["handlers"] == 0 and not person.dialogs
+    row = label_store.Store(server.root / "forms" / "labels" / "ur" / "preference.sqlite").current()[0]
+    assert (row["annotator"], row["feedback"]) == (name, words)
 
 
 def test_without_the_token_there_is_no_form_and_nobody_else_can_connect(serve):

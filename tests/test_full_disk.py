@@ -1,4 +1,4 @@
-"""A disk that fills up in every step of a real run: one message, exit status 2, and the same bytes afterwards.
+"""A disk that fills up in every step of a run: one message, exit status 2, then the same bytes.
 
 Each step is run in a copy of the finished smoke run on a small tmpfs of its own, three times: with
 no room at all, with half of the room that it needs, and with enough.
