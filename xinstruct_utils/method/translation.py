@@ -16,6 +16,7 @@ from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest
 from xinstruct_utils.inference.chat import LONGEST_WAIT, Client, retry_after
 from xinstruct_utils.models.batching import batches
+from xinstruct_utils.prompts.prefaces import has_preface
 from xinstruct_utils.prompts.requests import translation_request
 
 KEY = "XINSTRUCT_TRANSLATOR_KEY"                       # environment variable: the translator is seldom on the judge's server
@@ -76,7 +77,7 @@ def translate(texts, source, target, backend, path):
 
 
 def fault(text, translation, target):
-    """Why a translation is of no use: "empty", "copied", "absurd length", "in another language", or None.
+    """Why a translation is of no use: "empty", "copied", "preface", "absurd length", "in another language", or None.
 
     Lengths are in characters; the same text has 0.8 to 1.4 times as many in the ten languages as in English, so a third or
     three times is absurd, and short texts have room. Copied: the same letters. The language is told of 20 letters or more.
@@ -86,6 +87,8 @@ def fault(text, translation, target):
     one, two = (re.sub(r"\W+", " ", t).strip().casefold() for t in (text, translation))
     if one == two and any(c.isalpha() for c in one):
         return "copied"
+    if has_preface(text, translation):
+        return "preface"
     if not (len(text) - 20) / 3 <= len(translation) <= 3 * len(text) + 20:
         return "absurd length"
     prose, (detector, known) = FENCED.sub(" ", translation), _detector()
