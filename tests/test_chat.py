@@ -187,7 +187,8 @@ SWAHILI = "Mto unaanzia wapi, na unaishia wapi?"
     "Here is the translation:\n\n", "Sure! Here's the translation in Swahili:\n", "Translation: ",
     "**Translation:**\n", "Sure, here you go:\n\n", "Certainly! The text in Swahili:\n",
     "Here is the text in Swahili:\n", "Swahili: ", "In Kiswahili:\n", "Hii hapa tafsiri: ",
-    "Tässä on käännös:\n", "Toki, tässä:\n", "Berikut terjemahannya:\n", "นี่คือคำแปล: ",
+    "Tässä on käännös:\n", "Tentu, dalam bahasa Swahili:\n", "Berikut terjemahannya:\n",
+    "นี่คือคำแปล: ",
     "İşte çeviri:\n", "Dưới đây là bản dịch:\n", "এখানে অনুবাদ:\n", "यहाँ अनुवाद है:\n",
     "இதோ மொழிபெயர்ப்பு:\n", "یہ رہا ترجمہ:\n"])
 def test_a_preface_is_a_fault_of_a_translation(preface):
@@ -202,6 +203,7 @@ def test_a_preface_is_a_fault_of_a_translation(preface):
     ("Name two rivers of Kenya.", "Taja mito miwili ya Kenya: Tana na Athi."),
     ("Question: who was it?", "Swali: alikuwa nani?"),
     ("English: a language.", "Kiingereza: lugha."),
+    ("Here is a list.", "Hii hapa orodha: maji"), ("I can. Python.", "Toki, tässä on koodi: x"),
     ("Our services", "Dịch vụ của chúng tôi: nhanh"),
     ("Inverse matrices", "Käänteismatriisit: alku")])
 def test_what_the_source_begins_with_too_is_no_preface(text, made):
