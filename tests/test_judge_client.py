@@ -28,7 +28,8 @@ from xinstruct_utils.inference import chat as chat_module
 from xinstruct_utils.prompts.replies import tagged
 from xinstruct_utils.prompts.requests import VIEWS
 
-LATENCY, CONCURRENCY, PATIENCE, FAULTS = 0.14, 16, 0.2, ("429", "500", "time-out", "cut", "not JSON", "empty")
+LATENCY, CONCURRENCY, PATIENCE, FAULTS = 0.14, 16, 0.2, ("429", "500", "time-out", "cut", "not JSON", "empty",
+                                                   "drip")
 KEY = "sk-loopback-0123456789"
 
 
@@ -51,6 +52,18 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
         self.wfile.write(body)
+
+    def drip(self, body):
+        """Byte by byte, so that a wait for the next one is never long, while the client waits."""
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        for k in range(len(body)):
+            self.wfile.write(body[k:k + 1])
+            time.sleep(0.1)
+            if not self.connected():
+                break
+        self.close_connection = True
 
     def connected(self):
         """Is the client still there? What it does not wait for any more is neither answered nor paid for."""
@@ -98,10 +111,14 @@ class Handler(BaseHTTPRequestHandler):
             return self.connection.close()
         if fault == "not JSON":
             return self.send(200, b'{"choices": [{"message": {"cont')
-        text = "" if fault == "empty" else self.server.reply(body["messages"][0]["content"])
+        if fault == "404":
+            return self.send(404, b'{"error": {"message": "no such model", "code": "model_not_found"}}')
+        text = "" if fault == "empty" else self.server.reply(body["messages"][-1]["content"])
         made = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
                 "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
                 "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}}
+        if fault == "drip":
+            return self.drip(json.dumps(made).encode())
         if not self.connected():
             return None
         if text:

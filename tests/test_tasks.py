@@ -97,14 +97,14 @@ def test_what_is_asked_are_whole_english_worded_texts(tmp_path):
         {"language": "sw", "gold_label": "contradiction", "sentence1": "Mvua", "sentence2": "Jua"}]))
     rain = {"premise": "ฝน", "choice1": "A", "choice2": "B", "question": "effect", "label": 1}
     write_jsonl(tmp_path / "xcopa" / "th.jsonl", [rain])
-    xnli = tasks.shown("xnli_sw", tmp_path)
+    xnli = tasks.preview("xnli_sw", tmp_path)
     assert list(xnli.text) == ["Mvua, right? Yes, Jua", "Mvua, right? Also, Jua", "Mvua, right? No, Jua"]
     assert list(xnli.right) == ["", "", "yes"]
-    story = tasks.shown("xstorycloze_sw", tmp_path)
+    story = tasks.preview("xstorycloze_sw", tmp_path)
     assert story.text[1] == "Hadithi 1. Hadithi 2. Hadithi 3. Hadithi 4. Mwisho mwema." and list(story.right) == ["", "yes"]
-    assert [*tasks.shown("xcopa_th", tmp_path).text] == ["ฝน therefore a", "ฝน therefore b"]
-    assert [*tasks.shown("xcopa_th_cut", tmp_path).text] == ["ฝ therefore a", "ฝ therefore b"]
-    assert [*tasks.shown("xcopa_th_harness", tmp_path).text] == ["ฝ ดังนั้น a", "ฝ ดังนั้น b"]
+    assert [*tasks.preview("xcopa_th", tmp_path).text] == ["ฝน therefore a", "ฝน therefore b"]
+    assert [*tasks.preview("xcopa_th_cut", tmp_path).text] == ["ฝ therefore a", "ฝ therefore b"]
+    assert [*tasks.preview("xcopa_th_harness", tmp_path).text] == ["ฝ ดังนั้น a", "ฝ ดังนั้น b"]
 
 
 @pytest.mark.parametrize(("row", "word"), [
@@ -248,7 +248,7 @@ def test_items_are_the_same_each_time_of_another_seed_others_and_never_invented(
         name = f"{family}_fi"
         assert tasks.read_documents(name, tasks.data_file(name, tmp_path)) == [
             {k: r[k] for k in tasks.FAMILIES[family].fields} for r in rows]
-        assert len(tasks.shown(name, tmp_path, 2)) == 2 * tasks.FAMILIES[family].choices
+        assert len(tasks.preview(name, tmp_path, 2)) == 2 * tasks.FAMILIES[family].choices
 
 
 def test_the_atlas_tasks_and_the_task_files_count_for_chapter_10_only():
@@ -275,7 +275,7 @@ def test_the_atlas_tasks_and_the_task_files_count_for_chapter_10_only():
     ([0, 1] * 20, [0, 1] * 20, 0, "does not beat the base model by two standard errors (+0.0 points, standard error 0.0, 40")])
 def test_the_verdict_is_computed_from_paired_answers(tuned, base, beyond, said):
     got = tasks.gain(answers(tuned), answers(base))
-    assert got["beyond"] == beyond and got["n"] == 40 and said in tasks.told("XCOPA", got)
+    assert got["beyond"] == beyond and got["n"] == 40 and said in tasks.sentence("XCOPA", got)
 
 
 def test_answers_to_different_numbers_of_items_are_not_compared():

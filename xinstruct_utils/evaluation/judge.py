@@ -114,7 +114,8 @@ def remote(client: Client, lang: str, duels: Iterable[tuple[list[Question], Answ
     wanted = {}
     for questions, answers_a, answers_b in duels:
         for question in questions:
-            shown, a, b = shown_question(question), answers_a[question["id"]], answers_b[question["id"]]
+            shown, key = shown_question(question), question["id"]
+            a, b = answers_a[key], answers_b[key]
             for one, other in ((a, b), (b, a)):
                 wanted[shown, one, other] = judge_request(shown, one, other, lang), (one, other)
     judged = _read(client, wanted, batch, ("score1", "score2"))

@@ -23,6 +23,7 @@ from xinstruct_utils.data import language_id
 from xinstruct_utils.data.romanised import is_romanised
 from xinstruct_utils.inference.chat import LONGEST_WAIT, Client, retry_after
 from xinstruct_utils.models.batching import batches
+from xinstruct_utils.prompts.prefaces import has_preface
 from xinstruct_utils.prompts.requests import translation_request
 
 # Environment variable: the translator is seldom on the judge's server.
@@ -142,8 +143,8 @@ def translate(texts: list[str], source: str, target: str, backend: Backend,
 
 
 def fault(text: str, translation: str | None, target: str) -> str | None:
-    """Why a translation is of no use: "refused or too long", "empty", "copied", "absurd length",
-    "in another language", or None.
+    """Why a translation is of no use: "refused or too long", "empty", "copied", "preface",
+    "absurd length", "in another language", or None.
 
     Lengths are in characters; the same text has 0.8 to 1.4 times as many in the ten languages as in
     English, so a third or three times is absurd, and short texts have room. Copied: the same
@@ -156,6 +157,8 @@ def fault(text: str, translation: str | None, target: str) -> str | None:
     one, two = (re.sub(r"\W+", " ", t).strip().casefold() for t in (text, translation))
     if one == two and any(c.isalpha() for c in one):
         return "copied"
+    if has_preface(text, translation):
+        return "preface"
     if not (len(text) - 20) / 3 <= len(translation) <= 3 * len(text) + 20:
         return "absurd length"
     return "in another language" if _in_another_language(translation, target) else None

@@ -117,7 +117,7 @@ quality of the answer in #lang#.
 Suppose the user only speaks the language of the question, please evaluate the answer with your justification having less \
 than three sentences. After it, give three scores ranging from 0 to 10: its helpfulness wrapped by <helpfulness> and \
 </helpfulness>, its relevance wrapped by <relevance> and </relevance>, its accuracy wrapped by <accuracy> and </accuracy>."""
-TAG = re.compile(r"<(?=[\s/]*(question|answer|score|helpfulness|relevance|accuracy)\s*\d?\b)", re.I)
+TAG = re.compile(r"<(?=[\s/]*(question|answer|score|helpfulness|relevance|accuracy|think(?:ing)?)\s*\d?\b)", re.I)
 
 
 def _disarmed(text):

@@ -21,4 +21,4 @@ def without_thoughts(reply: str, prompt: str) -> str | None:
         return None if OPENING.match(reply) else reply
     if CLOSING.search(plain(prompt)):
         return None
-    return reply[thoughts[-1].end():]
+    return reply[thoughts[-1].end():].lstrip()
