@@ -133,7 +133,8 @@ def read_answers(path: str | Path, questions: list[Question]) -> dict[str, str]:
                              f"`instruction`, but the row has {readers.names_of(row)}")
         output = readers.storable(row["output"], where, "output")
         if key in by_id:
-            raise InputError(f"{where}: a second answer to the question of id {key!r}; leave one")
+            raise InputError(f"{where}: a second answer to the question of id "
+                             f"{readers.shown(repr(key))}; leave one")
         if key in asked:
             by_id[key] = output
         elif isinstance(instruction, str):
@@ -169,8 +170,9 @@ def read_labels(path: str | Path, questions: Sequence[Question] = (),
             raise InputError(f"{where}: expected id, a, b and verdict (win, tie or lose of a), but "
                              f"{readers.shown(repr(row))} came")
         if key in verdicts[row["a"], row["b"]]:
-            raise InputError(f"{where}: a second verdict on {row['a']} and {row['b']} for id "
-                             f"{key!r}; leave one, for instance the majority's")
+            pair = readers.shown(f"{row['a']} and {row['b']}")
+            raise InputError(f"{where}: a second verdict on {pair} for id {readers.shown(repr(key))}"
+                             "; leave one, for instance the majority's")
         verdicts[row["a"], row["b"]][key] = row["verdict"]
         ids.add(key)
     if questions and ids.isdisjoint(q["id"] for q in questions):
