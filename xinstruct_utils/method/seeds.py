@@ -214,10 +214,10 @@ def cross_lingual(rows: list[Pair], lang: str,
     dropped: Counter[str] = Counter()
     for source, target, field in ((lang, "en", "instruction"), ("en", lang, "output")):
         places = [i for i, r in enumerate(rows) if r["language"] == source]
-        texts, faults = translate([rows[i][field] for i in places], source, target)
+        texts, faults = translate([made[i][field] for i in places], source, target)
         dropped.update(f"translation {fault}" for fault in faults if fault)
         for i, text, fault in zip(places, texts, faults, strict=True):
-            made[i] = None if fault else rows[i] | {field: text}
+            made[i] = None if fault else made[i] | {field: text}
     return [_seed_row(r, lang) for r in made if r], dict(dropped)
 
 
