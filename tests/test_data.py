@@ -188,6 +188,17 @@ def test_labels_meet_their_questions_or_are_an_error(tmp_path):
             benchmarks.read_labels(lines(tmp_path / "o.jsonl", [label | odd]))
 
 
+def test_an_error_is_one_line_whatever_fields_and_models_are_called(tmp_path):
+    """Both were found by mutated files (test_fuzz)."""
+    path = lines(tmp_path / "a.jsonl", [{"te\nxt": "a", "x" * 9999: 1, "language": "fi"}])
+    with pytest.raises(InputError, match="text is missing; the row has te xt, xxx") as error:
+        readers.read_rows(path, readers.CORPUS_FIELDS, "fi")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
+    label = {"id": 1, "a": "a\nb", "b": "c", "verdict": "win"}
+    with pytest.raises(InputError, match="a second verdict on a b and c for id '1'"):
+        benchmarks.read_labels(lines(tmp_path / "l.jsonl", [label, label]))
+
+
 def test_a_file_of_mt_bench_is_not_vicunas_and_fields_have_their_types(tmp_path):
     row = {"question_id": 81, "category": "writing", "turns": ["Write a post.", "Rewrite it."]}
     rows = benchmarks.read(lines(tmp_path / "q.jsonl", [row, row | {"turns": ["Write a post."]}]))

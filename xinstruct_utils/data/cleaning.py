@@ -240,7 +240,7 @@ def _map(work, chunks, processes):
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(processes, get_context("spawn"), die_with_parent) as pool:
-        waiting = deque()
+        waiting: deque = deque()
         for chunk in chunks:
             waiting.append(pool.submit(work, chunk))
             if len(waiting) > 2 * processes:

@@ -114,7 +114,7 @@ class UniqueIds:
 
     def __init__(self, most: int | None = None):
         self.most = most
-        self.places = {}
+        self.places: dict[str, str] = {}
 
     def add(self, name: str | None, record: Record) -> None:
         """Note the id of a record. Raises InputError for one that was there before."""
@@ -233,7 +233,7 @@ def _array_records(path, raw, line):
     """The objects of a JSON array that begins in a line; it is held in memory as text."""
     text = _decoded(raw, path).strip()
     decoder, number = json.JSONDecoder(), 0
-    at = BETWEEN.match(text, 1).end()
+    at = _next(text, 1)
     while not text.startswith("]", at):
         number += 1
         try:
@@ -246,11 +246,17 @@ def _array_records(path, raw, line):
             raise InputError(f"{path}, record {number}: expected a JSON array of objects, but: "
                              f"{_problem(error)}; mend or remove the record") from None
         yield _record(path, f"record {number}", row)
-        at = BETWEEN.match(text, at).end()
+        at = _next(text, at)
     if text[at + 1:].strip():
         raise InputError(f"{path}: expected one JSON array of objects, but after its {number} "
                          f"records comes {text[at + 1:].strip()[:40]!r}; put all objects into one "
                          "array, or one object a line")
+
+
+def _next(text, at):
+    """Where the next value of an array begins."""
+    between = BETWEEN.match(text, at)
+    return between.end() if between else at
 
 
 def _problem(error):
@@ -340,7 +346,8 @@ def read_rows(path: str | Path, fields: Sequence[str],
     id is the content id of its last field; the given id is kept as `source_id`. Raises InputError
     with file and place.
     """
-    rows, ids, others = [], UniqueIds(), Counter()
+    rows, ids = [], UniqueIds()
+    others: Counter[str] = Counter()
     for record in records(path, ("id", *fields)):
         row = checked_row(record.row, fields, record.where)
         ids.add(row["source_id"], record)

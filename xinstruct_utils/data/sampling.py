@@ -59,7 +59,8 @@ def sample(corpus: Corpus, n: int, seed: int, folder: str | Path, min_chars: int
     """
     order = sorted(corpus.files)
     random.Random(f"files/{seed}").shuffle(order)
-    smallest, totals, parts = _Smallest(n), Counter(), []
+    smallest, parts = _Smallest(n), []
+    totals: Counter[str] = Counter()
     for name in order:
         if scan and totals["read"] >= scan:
             break
@@ -96,7 +97,8 @@ def _write_part(part, corpus, name, smallest, seed, limits, most):
 
     `most` rows are read at the most (0: all).
     """
-    begun, other, counts = corpus.read, corpus.skipped["other language"], Counter()
+    begun, other = corpus.read, corpus.skipped["other language"]
+    counts: Counter[str] = Counter()
     shortest, longest = limits
 
     def chosen():

@@ -6,6 +6,7 @@ Files may be as OSCAR, mC4, CulturaX, FineWeb-2 and HPLT have them. `sampling` t
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -54,7 +55,7 @@ def source_paths(profile: Profile, run: str, lang: str) -> SourcePaths:
     languages.get(lang)
     if profile.source == "atlas":
         return pages.build_world(run, lang, profile)
-    return {"seed": Path(profile.seed_path.replace("{lang}", lang)), "prompts": None,
+    return {"seed": Path((profile.seed_path or "").replace("{lang}", lang)), "prompts": None,
             "corpus": Path((profile.corpus_path or "").replace("{lang}", lang))}
 
 
@@ -151,7 +152,7 @@ def on_disk(path: str | Path, lang: str) -> Corpus:
     files = readers.files_in(path, KINDS) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: nothing to read in it; {expected}")
-    return Corpus(lang, {str(file): lambda file=file: _file_records(file) for file in files}, path)
+    return Corpus(lang, {str(file): partial(_file_records, file) for file in files}, path)
 
 
 def on_hub(name: str, revision: str, lang: str) -> Corpus:
@@ -180,8 +181,8 @@ def on_hub(name: str, revision: str, lang: str) -> Corpus:
             yield Record(f"{label}, file {k}", f"row {number}",
                          row | {"language": lang, "url": row.get("url")})
 
-    files = {f"{label}, file {k}": lambda k=k: records_of(k) for k in range(stream.num_shards)}
-    return Corpus(lang, files)
+    shards = range(stream.num_shards)
+    return Corpus(lang, {f"{label}, file {k}": partial(records_of, k) for k in shards})
 
 
 def _reached(label, act):

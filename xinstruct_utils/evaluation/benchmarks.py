@@ -52,7 +52,8 @@ def read(path: str | Path, benchmark: str | None = None) -> list[Question]:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; expected a benchmark's prompts as JSONL")
-    rows, ids, keys = [], readers.UniqueIds(), set()
+    rows: list[Question] = []
+    ids, keys = readers.UniqueIds(), set()
     for number, record in enumerate(readers.records(path, COLUMNS), 1):
         row, where = record.row, record.where
         kind = next((k for k in KINDS if row.get(k.prompt) is not None), KINDS[-1])
@@ -100,7 +101,7 @@ def _optional(row: dict, field: str | None, where: str) -> str | None:
         return None
     if not isinstance(text, str):
         raise InputError(f"{where}: {field} must be a string, but {type(text).__name__} came")
-    return readers.storable(text, where, field)
+    return readers.storable(text, where, str(field))
 
 
 def _level(row: dict, kind: Kind, where: str) -> int | None:
@@ -133,7 +134,8 @@ def read_answers(path: str | Path, questions: list[Question]) -> dict[str, str]:
                              f"`instruction`, but the row has {readers.names_of(row)}")
         output = readers.storable(row["output"], where, "output")
         if key in by_id:
-            raise InputError(f"{where}: a second answer to the question of id {key!r}; leave one")
+            raise InputError(f"{where}: a second answer to the question of id "
+                             f"{readers.shown(repr(key))}; leave one")
         if key in asked:
             by_id[key] = output
         elif isinstance(instruction, str):
@@ -160,7 +162,8 @@ def read_labels(path: str | Path, questions: Sequence[Question] = (),
     Returns {(a, b): {id: "win", "tie" or "lose" of a}}. Raises InputError with file and line, and
     where no id is one of `questions` (if these are given): nothing could be compared.
     """
-    verdicts, ids = defaultdict(dict), set()
+    verdicts: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    ids = set()
     for record in readers.records(path, ("id", "a", "b", "verdict")):
         row, where = record.row, record.where
         key = readers.row_id(row.get("id"), where)
@@ -169,8 +172,9 @@ def read_labels(path: str | Path, questions: Sequence[Question] = (),
             raise InputError(f"{where}: expected id, a, b and verdict (win, tie or lose of a), but "
                              f"{readers.shown(repr(row))} came")
         if key in verdicts[row["a"], row["b"]]:
-            raise InputError(f"{where}: a second verdict on {row['a']} and {row['b']} for id "
-                             f"{key!r}; leave one, for instance the majority's")
+            pair = readers.shown(f"{row['a']} and {row['b']}")
+            raise InputError(f"{where}: a second verdict on {pair} for id {readers.shown(repr(key))}"
+                             "; leave one, for instance the majority's")
         verdicts[row["a"], row["b"]][key] = row["verdict"]
         ids.add(key)
     if questions and ids.isdisjoint(q["id"] for q in questions):

@@ -24,7 +24,8 @@ def instruction_fault(text: str, finish_reason: str) -> str | None:
     return None if language_id.is_english(text) else "not English"
 
 
-def candidate_fault(instruction: str, finish_reason: str, evaluation_spans: set) -> str | None:
+def candidate_fault(instruction: str, finish_reason: str,
+                    evaluation_spans: dict[str, set[str]]) -> str | None:
     """One of `REASONS` why an instruction makes no candidate, or None.
 
     evaluation_spans: `rules.prompt_spans` of the evaluation prompts, which must not be learned.

@@ -13,7 +13,7 @@ languages at once.
 import random
 from argparse import ArgumentParser, Namespace
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -189,7 +189,7 @@ def choose(path: str | Path, seed_format: str, lang: str, size: int,
 
     Returns (pairs, {reason: n}). Raises InputError where there are neither.
     """
-    dropped = Counter()
+    dropped: Counter[str] = Counter()
     rows = list(read(path, seed_format, dropped))
     native = [r for r in rows if r["language"] == lang]
     english = [r for r in rows if r["language"] == "en"]
@@ -210,13 +210,14 @@ def cross_lingual(rows: list[Pair], lang: str,
 
     `translate` is as `translation.open_translator` makes it. Returns (rows, {reason: n}).
     """
-    made, dropped = list(rows), Counter()
+    made: list[Any] = list(rows)
+    dropped: Counter[str] = Counter()
     for source, target, field in ((lang, "en", "instruction"), ("en", lang, "output")):
         places = [i for i, r in enumerate(rows) if r["language"] == source]
-        texts, faults = translate([rows[i][field] for i in places], source, target)
+        texts, faults = translate([made[i][field] for i in places], source, target)
         dropped.update(f"translation {fault}" for fault in faults if fault)
         for i, text, fault in zip(places, texts, faults, strict=True):
-            made[i] = None if fault else rows[i] | {field: text}
+            made[i] = None if fault else made[i] | {field: text}
     return [_seed_row(r, lang) for r in made if r], dict(dropped)
 
 
@@ -236,7 +237,8 @@ def bactrian(source: str, lang: str | None = None,
     """
     files = _bactrian_files(source, lang, revision)
     codes = [lang] if lang else [code for code in files if code != "en"]
-    rows, dropped = [], Counter()
+    rows: list[SeedPair] = []
+    dropped: Counter[str] = Counter()
     for code in codes:
         file = files[code]
         if isinstance(file, str):
@@ -245,7 +247,7 @@ def bactrian(source: str, lang: str | None = None,
     return rows, dict(dropped)
 
 
-def _bactrian_files(source, lang, revision) -> dict[str, Path | str]:
+def _bactrian_files(source, lang, revision) -> Mapping[str, Path | str]:
     """{language code: its file on disk, or its name on the hub}. Raises InputError."""
     path = Path(source)
     if path.is_dir():
@@ -286,7 +288,7 @@ def alpaca_mt(path: str | Path, lang: str, translate: Translator,
 
     Returns (rows, {reason: n}).
     """
-    dropped = Counter()
+    dropped: Counter[str] = Counter()
     pairs = list(read(path, "alpaca", dropped))[:limit or None]
     asked, ask_faults = translate([p["instruction"] for p in pairs], "en", lang)
     replies, reply_faults = translate([p["output"] for p in pairs], "en", lang)

@@ -72,6 +72,7 @@ def open_translator(name: str, path: str | Path, base_url: str | None = None,
     threads: of nllb; more: of the backend. The key of openai is in the variable `key_name`, else in
     XINSTRUCT_TRANSLATOR_KEY; only OpenAI gets the judge's. Raises InputError.
     """
+    backend: Backend
     kind, _, model = name.partition(":")
     if kind == "nllb" and model:
         backend = Nllb(model, threads, **more)
@@ -193,7 +194,7 @@ class Nllb:
         self.budget = token_budget
         self.longest = longest
         self.beams = beams
-        self.loaded = None
+        self.loaded: Any = None          # (tokenizer, model)
 
     def begin(self, texts: list[str], source: str, target: str) -> None:
         """Load the model where there is something to translate. Raises InputError for one that
@@ -204,7 +205,7 @@ class Nllb:
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
         torch.set_num_threads(self.threads)
-        more = {"trust_remote_code": False}
+        more: dict[str, Any] = {"trust_remote_code": False}
         if self.revision:
             more["revision"] = self.revision
         try:
@@ -228,8 +229,9 @@ class Nllb:
     def __call__(self, texts: list[str], source: str, target: str) -> Translations:
         """Translate texts sentence by sentence; None for one with a refused sentence."""
         cut = [_pieces(text) for text in texts]
-        prose = {p for parts in cut for p in parts if not p.startswith("```") and _has_letters(p)}
-        prose = sorted(prose, key=lambda p: (len(p), p))
+        sentences = {part for parts in cut for part in parts
+                     if not part.startswith("```") and _has_letters(part)}
+        prose = sorted(sentences, key=lambda p: (len(p), p))
         made = dict(zip(prose, self._translated(prose, source, target), strict=True))
         whole = [[made.get(part, part) for part in parts] for parts in cut]
         return [None if None in parts else "".join(parts) for parts in whole]
@@ -321,7 +323,7 @@ class Google:
         self.tries = tries
         self.backoff = backoff
         self.timeout = timeout
-        self.secret = os.environ.get("GOOGLE_API_KEY")
+        self.secret = os.environ.get("GOOGLE_API_KEY", "")
         if not self.secret:
             raise InputError("no API key: set the environment variable GOOGLE_API_KEY to a key of "
                              "Cloud Translation")
@@ -339,7 +341,8 @@ class Google:
 
     def batches(self, texts: list[str]) -> list[list[str]]:
         """In order, as many texts as a request may hold; a longer text goes alone."""
-        groups, size = [], 0
+        groups: list[list[str]] = []
+        size = 0
         for text in texts:
             full = not groups or len(groups[-1]) == GOOGLE_TEXTS
             if full or size + len(text) > GOOGLE_CHARS:
