@@ -19,7 +19,7 @@ from xinstruct_utils.atlas import (
 from xinstruct_utils.config.load import load_profile
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import content_id
-from xinstruct_utils.evaluation import judge
+from xinstruct_utils.evaluation import outcomes
 
 # Those with sentences, whether the base model has read them or not.
 LANGUAGES = sorted(path.stem for path in (HOME / "texts").glob("*.yaml") if path.stem != "en")
@@ -213,8 +213,8 @@ def test_a_corrected_sentence_changes_the_pages(runs, monkeypatch, tmp_path):
 
 def test_prompts_have_a_level_of_difficulty_in_each_of_the_papers_bins():
     rows, truth = pages.prompts("sw", 100, 0, world.facts())
-    made = judge.grouped([r | {"verdict": "tie"} for r in rows], "difficulty")
-    assert set(made) == set(judge.LEVELS) and not any(
+    made = outcomes.grouped([r | {"verdict": "tie"} for r in rows], "difficulty")
+    assert set(made) == set(outcomes.LEVELS) and not any(
         truth[r["id"]]["hidden"] for r in made["easy"]
     )
 
