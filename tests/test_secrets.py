@@ -307,7 +307,7 @@ def test_a_data_set_of_the_hub_that_cannot_be_read_is_told_without_the_token(can
         raise OSError(f"403 for {CANARIES['HF_TOKEN']} through {os.environ['HTTPS_PROXY']}")
 
     with pytest.raises(InputError, match="cannot be read: OSError: 403") as error:
-        sources._told("hub", act)
+        sources._reached("hub", act)
     assert leaks(canaries, str(error.value)) == []
 
 
