@@ -333,8 +333,12 @@ def test_an_engine_of_servers_needs_addresses():
 
 def test_text_for_servers_without_token_ids_has_bos_once_or_is_refused(atlas):
     tokenizer = atlas[1]
-    asked = completions.Asked({"task": "generate"}, tokenizer)
+    asked = completions.Asked(
+        {"task": "generate", "seed": 0, "temperature": 0.0, "top_p": 1.0, "max_new_tokens": 8},
+        tokenizer)
     ids, _ = asked.ids(ROWS[0])
-    assert tokenizer(asked._text(ROWS[0], ids))["input_ids"] == ids and ids.count(tokenizer.bos_token_id) == 1
+    assert tokenizer(asked.text(ROWS[0], ids))["input_ids"] == ids
+    assert ids.count(tokenizer.bos_token_id) == 1
+    assert asked.text(ROWS[0], [0, 0, *ids]) is None
     with pytest.raises(InputError, match="no text gives the token ids"):
-        asked._text(ROWS[0], [0, 0, *ids])
+        asked.body({"prompt": "</s>", "id": "r"}, [0, 0, *ids], "m", plain=True)

@@ -64,7 +64,8 @@ class PseudoRating(TypedDict):
 
 
 class Generated(TypedDict):
-    """What a model wrote: `finish_reason` is "stop", "length", or "context" (too long, not read)."""
+    """What a model wrote: `finish_reason` is "stop", "length", or, of a text that was not read,
+    "context" (too long) or "refused" (by a server of text only)."""
 
     id: str
     generated: str

@@ -1,91 +1,145 @@
-"""Inference by OpenAI-compatible servers (vLLM, SGLang): what `launch.run("inference", ...)` starts where a run's engine is
-"server". Rows in, shards out and their names are those of `inference`.
+"""Inference by OpenAI-compatible servers (vLLM, SGLang): rows in, shards out, as `local` does it.
 
-All servers draw from one queue of at most two chunks, so that a fast one does more and memory does not grow with the corpus. A
-server that goes away gives its rows back to the queue, and is asked again when it answers and still serves the same model.
+What `launch.run("inference.local", ...)` starts where a run's engine is "server".
+
+All servers draw from one queue of at most two chunks, so that a fast one does more and memory does
+not grow with the corpus. A server that goes away gives its rows back to the queue, and is asked
+again when it answers and still serves the same model. A fault (a 500, a time-out, a reply that
+cannot be read) sends its row to the end of the queue; a server that asks for patience gets it.
 """
 
 import asyncio
 import contextlib
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.process import finish_job
 from xinstruct_utils.core.secrets import redact
 from xinstruct_utils.core.shards import Shards
-from xinstruct_utils.inference.completions import Asked, Unreadable
+from xinstruct_utils.inference.chat import retry_after
+from xinstruct_utils.inference.completions import Asked, Row, Unreadable
 from xinstruct_utils.inference.inputs import count_of, requests_of, rows_of
 from xinstruct_utils.inference.servers import started
-from xinstruct_utils.models.batching import unread
+from xinstruct_utils.models.batching import missing
 from xinstruct_utils.models.loading import model_path
 from xinstruct_utils.models.tokenization import context
 
-TRIES = 8                                              # faults of one row
-BEAT, PATIENCE, MISSES = 3.0, 10.0, 3                  # seconds between looks at a server, and for its answer; looks in vain
+TRIES = 8                                        # faults of one row
+BEAT = 3.0                                       # seconds between looks at a server
+PATIENCE = 10.0                                  # seconds for its answer to a look
+MISSES = 3                                       # looks in vain, then it is away
+GREETING = 300.0                                 # seconds for a first answer: models load
+ANSWER = 900.0                                   # seconds for an answer, from first to last byte
+PAUSE = 0.05                                     # seconds after a fault; see `pause`
+LONGEST_PAUSE = 30.0
+HOPELESS = (400, 401, 403, 413, 422)             # asked again, the server would say the same
 
 
 class Server:
     """One base URL: its client, whether it is up, and the calls under way."""
 
-    def __init__(self, url, model):
+    def __init__(self, url: str, model: str) -> None:
         from openai import AsyncOpenAI
 
-        self.url, self.model, self.name, self.plain, self.why = url.rstrip("/"), model, model, False, "no answer yet"
-        self.up, self.doubt, self.calls, self.answered = asyncio.Event(), asyncio.Event(), set(), 0
+        self.url = url.rstrip("/")
+        self.model = model
+        self.served_name = model
+        self.plain = False                       # takes text only, and few fields
+        self.why = "no answer yet"
+        self.up = asyncio.Event()
+        self.doubt = asyncio.Event()             # something went wrong: look at it now
+        self.renamed = False                     # it may serve another model: greet it again
+        self.faults_in_a_row = 0
+        self.paused_until = 0.0                  # of the monotonic clock
+        self.refusing = False                    # asked for patience, and has not answered since
+        self.calls: set[asyncio.Future] = set()
+        self.answered = 0
         # The judge's key (OPENAI_API_KEY) stays with the judge.
         self.key = os.environ.get("XINSTRUCT_SERVER_KEY") or "none"
-        self.api = AsyncOpenAI(api_key=self.key, base_url=os.path.expandvars(self.url), max_retries=0, timeout=900)
+        self.api = AsyncOpenAI(api_key=self.key, base_url=os.path.expandvars(self.url),
+                               max_retries=0, timeout=ANSWER)
 
-    async def ask(self, body):
-        """A completion, as a dict."""
-        return await self.api.post("/completions", cast_to=object, body=body)
+    async def ask(self, body: dict[str, Any]) -> Any:
+        """A completion, as a dict. Raises OpenAIError, ValueError or TimeoutError."""
+        # The client's own limit is for each piece of an answer: one that comes drop by drop would
+        # never be over it.
+        async with asyncio.timeout(ANSWER):
+            return await self.api.post("/completions", cast_to=object, body=body)
 
-    async def models(self):
-        """What the server lists: [{"id", ...}], none where it has no list. Raises OpenAIError or TimeoutError."""
+    async def models(self) -> list[dict[str, Any]]:
+        """What the server lists: [{"id", ...}], none where it has no list.
+
+        Raises OpenAIError or TimeoutError.
+        """
         from openai import APIStatusError, OpenAIError
 
         try:
             async with asyncio.timeout(PATIENCE):
-                listed = await self.api.get("/models", cast_to=object)
-            return [card for card in listed["data"] if isinstance(card, dict)]
+                reply = await self.api.get("/models", cast_to=object)
+            return [card for card in reply["data"] if isinstance(card, dict)]
         except APIStatusError as error:
-            if error.status_code in (404, 500):        # `transformers serve` fails to list a cache that is not there
+            # `transformers serve` fails to list a cache that is not there.
+            if error.status_code in (404, 500):
                 return []
             raise
         except (TypeError, KeyError, ValueError):
             raise OpenAIError("/models is no list of models") from None
 
-    async def greet(self, asked, row):
-        """Make sure that the server serves the model, and see which requests it takes. Raises InputError, OpenAIError."""
+    def _is_mine(self, card: dict[str, Any]) -> bool:
+        root = card.get("root")
+        return self.model in (card.get("id"), root, os.path.abspath(str(root)))
+
+    def _check_loaded(self, cards: list[dict[str, Any]]) -> None:
+        # vLLM and SGLang list what they have loaded, with its length; `transformers serve` what it
+        # could load.
+        loaded = [str(card.get("id")) for card in cards if card.get("max_model_len")]
+        if loaded and not any(map(self._is_mine, cards)):
+            raise InputError(f"{self.url} serves {', '.join(loaded)}, but this step asks for "
+                             f"{self.model}; start there: vllm serve {self.model} --port "
+                             f"{self.api.base_url.port or 8000} (or set server_command: then each "
+                             "step starts the servers that it needs)")
+
+    async def greet(self, asked: Asked, rows: Callable[[], Iterator[Row]]) -> None:
+        """Make sure that the server serves the model, and see which requests it takes.
+
+        rows: opens the job's rows, of which one is asked. Raises InputError, OpenAIError.
+        """
         from openai import APIStatusError
 
         cards = await self.models()
-        mine = [c["id"] for c in cards if self.model in (c.get("id"), c.get("root"), os.path.abspath(str(c.get("root"))))]
-        # vLLM and SGLang list what they have loaded, with its length; `transformers serve` what it could load.
-        loaded = [c.get("id") for c in cards if c.get("max_model_len")]
-        if loaded and not mine:
-            raise InputError(f"{self.url} serves {', '.join(map(str, loaded))}, but this step asks for {self.model}; start "
-                             f"there: vllm serve {self.model} --port {self.api.base_url.port or 8000} (or set server_command: "
-                             "then each step starts the servers that it needs)")
-        self.name, (ids, _) = (mine or [self.model])[0], asked.ids(row)
-        for self.plain in (False, True):
+        self._check_loaded(cards)
+        names = [card["id"] for card in cards if self._is_mine(card)]
+        name = names[0] if names else self.model
+        for plain in (False, True):
+            row = asked.first(rows(), plain)
+            body = asked.body(row, asked.ids(row)[0], name, plain) | {"max_tokens": 1}
+            await self.pause_over()
             try:
-                async with asyncio.timeout(300):
-                    await self.ask(asked.body(row, ids, self.name, self.plain) | {"max_tokens": 1})
-                return
+                async with asyncio.timeout(GREETING):
+                    await self.ask(body)
             except APIStatusError as error:
-                if error.status_code not in (400, 404, 422):
+                # A 404 of a server that lists the model is a fault like others.
+                shape_refused = error.status_code in (400, 422)
+                if not shape_refused and (error.status_code != 404 or names):
                     raise
-                told = self.told(error)
-        raise InputError(f"{self.url} refuses a request to {self.name}: {told}")
+                refusal = self.told(error)
+                continue
+            self.served_name = name
+            self.plain = plain
+            self.renamed = False
+            self.refusing = False
+            return
+        raise InputError(f"{self.url} refuses a request to {name}: {refusal}")
 
-    def told(self, error):
+    def told(self, error: BaseException) -> str:
         """An error in a line, without keys."""
         return redact(f"{type(error).__name__}: {str(error) or 'no answer in time'}")[:400]
 
-    def lose(self, why):
+    def lose(self, why: str) -> None:
         """The server is away: its calls end, and their rows go to others."""
         if self.up.is_set():
             print(f"{self.url} is away: {why}", flush=True)
@@ -94,109 +148,193 @@ class Server:
         for call in self.calls:
             call.cancel()
 
+    def note_answer(self) -> None:
+        """An answer of use came."""
+        self.answered += 1
+        self.faults_in_a_row = 0
+        self.refusing = False
+
+    def note_fault(self) -> None:
+        """A request went wrong."""
+        self.doubt.set()
+        self.faults_in_a_row += 1
+
+    def pause(self, seconds: float, error: BaseException) -> None:
+        """It asked not to be asked for so long."""
+        self.why = f"it asks for {seconds:,.0f} s of patience: {self.told(error)}"
+        self.refusing = True
+        self.paused_until = max(self.paused_until, time.monotonic() + seconds)
+
+    def is_ready(self) -> bool:
+        """Is it up, and not to be left alone?"""
+        return self.up.is_set() and time.monotonic() >= self.paused_until
+
+    async def ready(self) -> None:
+        """Wait until it is."""
+        while not self.is_ready():
+            await self.up.wait()
+            await self.pause_over()
+
+    async def pause_over(self) -> None:
+        """Wait as long as it asked to."""
+        await asyncio.sleep(max(0.0, self.paused_until - time.monotonic()))
+
+
+class Chunk:
+    """The rows of one shard on their way: what came of each, and how many are left."""
+
+    def __init__(self, index: int, rows: list[Row]) -> None:
+        self.index = index
+        self.rows = rows
+        self.results: list[Row | None] = [None] * len(rows)
+        self.left = len(rows)
+
 
 class Job:
     """Rows of a file through all servers into shards."""
 
-    def __init__(self, s, asked, ended):
-        self.s, self.asked, self.ended = s, asked, ended
-        self.shards, self.queue = Shards(Path(s["out"]), s["shard_size"]), asyncio.Queue()
+    def __init__(self, s: dict[str, Any], asked: Asked, ended: Callable[[], str | None]) -> None:
+        self.s = s
+        self.asked = asked
+        self.ended = ended
+        self.shards = Shards(Path(s["out"]), s["shard_size"])
+        self.queue: asyncio.Queue = asyncio.Queue()    # (chunk, place of the row, faults so far)
+        self.room = asyncio.Semaphore(2)
         self.servers = [Server(url, model_path(s["model"])) for url in s["server_urls"]]
-        self.done, self.todo, self.faults, self.begun = 0, 0, 0, time.time()
+        self.rows = 0
+        self.todo = 0
+        self.done = 0
+        self.refused = 0
+        self.faults = 0
+        self.begun = time.time()
+        self.last_result = 0.0
 
-    async def run(self):
+    async def run(self) -> None:
         """Answer everything that has no shard yet. Raises InputError."""
-        self.rows, size = count_of(self.s), self.shards.size
-        self.todo = sum(min(size, self.rows - i * size) for i in range(-(-self.rows // size)) if not self.shards.file(i).exists())
+        self.rows = count_of(self.s)
+        self.todo = self._rows_without_shard()
         if not self.todo:
             return
-        waiting = (r for _, rows in self._pending() for r in rows)
-        # A row that is too long is not sent, so none of them can greet; where all are, nothing is sent.
-        self.first = next((r for r in waiting if not unread(self.s, self.asked.ids(r)[0], self.asked.limit)),
-                          {"id": "none", "prompt": "0", "completion": "0"})
-        tasks = [asyncio.ensure_future(c) for c in (
-            self._feed(), self._report(), *map(self._look_after, self.servers),
-            *(self._work(server) for server in self.servers for _ in range(self.s["server_concurrency"])))]
+        work = [self._feed(), self._report(), *map(self._look_after, self.servers)]
+        for server in self.servers:
+            work += [self._work(server) for _ in range(self.s["server_concurrency"])]
+        tasks = [asyncio.ensure_future(part) for part in work]
         try:
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
-                task.result()                          # all but the first end by an error only
+                task.result()                    # all but the first end by an error only
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.gather(*(server.api.close() for server in self.servers))
 
-    def _pending(self):
-        """(index, requests) of the chunks that have no shard yet."""
-        for index, chunk in self.shards.pending(rows_of(self.s)):
-            yield index, requests_of(chunk, self.s)
+    def _rows_without_shard(self) -> int:
+        size = self.shards.size
+        starts = range(0, self.rows, size)
+        return sum(min(size, self.rows - start) for index, start in enumerate(starts)
+                   if not self.shards.file(index).exists())
 
-    async def _feed(self):
-        """Queue the rows of two chunks at a time, so that servers do not wait for a chunk's last rows."""
-        self.room = asyncio.Semaphore(2)
-        for index, rows in self._pending():
+    def _requests(self) -> Iterator[Row]:
+        """The requests of all rows, also of those that have a shard: a job that goes on greets
+        its servers as it did when it began."""
+        for row in rows_of(self.s):
+            yield from requests_of([row], self.s)
+
+    async def _feed(self) -> None:
+        """Queue the rows of two chunks at a time: servers do not wait for a chunk's last rows."""
+        for index, rows in self.shards.pending(rows_of(self.s)):
+            requests = requests_of(rows, self.s)
             await self.room.acquire()
-            part = {"index": index, "rows": rows, "made": [None] * len(rows), "left": len(rows)}
-            for k in range(len(rows)):
-                self.queue.put_nowait((part, k, 0))
+            chunk = Chunk(index, requests)
+            for place in range(len(requests)):
+                self.queue.put_nowait((chunk, place, 0))
         for _ in range(2):
             await self.room.acquire()
 
-    async def _work(self, server):
+    async def _work(self, server: Server) -> None:
         """One request at a time to one server, for ever."""
         while True:
-            await server.up.wait()
-            part, k, tries = item = await self.queue.get()
-            if not server.up.is_set():
+            await server.ready()
+            item = await self.queue.get()
+            if not server.is_ready():
                 self.queue.put_nowait(item)
                 continue
-            ids, n_prompt = self.asked.ids(row := part["rows"][k])
-            if out := unread(self.s, ids, self.asked.limit):
-                self._keep(part, k, out)
-                continue
-            call = asyncio.ensure_future(server.ask(self.asked.body(row, ids, server.name, server.plain)))
-            server.calls.add(call)
-            try:
-                self._keep(part, k, self.asked.read(await call, row, ids, n_prompt))
-                server.answered += 1
-            except asyncio.CancelledError:
-                call.cancel()
-                if asyncio.current_task().cancelling():
-                    raise
-                self.queue.put_nowait(item)
-            except Exception as error:
-                tries += self._fault(server, error, row, tries)
-                self.queue.put_nowait((part, k, tries))
-                await asyncio.sleep(min(0.25 * 2**tries, 30))
-            finally:
-                server.calls.discard(call)
+            await self._answer(server, *item)
 
-    def _fault(self, server, error, row, tries):
-        """What an error says about the row: 1 if it counts as one of its tries. Raises InputError where there is no hope."""
+    async def _answer(self, server: Server, chunk: Chunk, place: int, tries: int) -> None:
+        """Get a row's result from a server, or give the row back to the queue."""
+        row = chunk.rows[place]
+        ids, n_prompt = self.asked.ids(row)
+        if reason := self.asked.reason_unsent(row, ids, server.plain):
+            self.refused += reason == "refused"
+            self._keep(chunk, place, missing(self.s["task"], reason))
+            return
+        body = self.asked.body(row, ids, server.served_name, server.plain)
+        call = asyncio.ensure_future(server.ask(body))
+        server.calls.add(call)
+        try:
+            result = self.asked.read(await call, row, ids, n_prompt)
+        except asyncio.CancelledError:
+            call.cancel()
+            if asyncio.current_task().cancelling():
+                raise
+            self.queue.put_nowait((chunk, place, tries))
+        except Exception as error:
+            tries += self._fault(server, error, row, tries)
+            self.queue.put_nowait((chunk, place, tries))
+            await asyncio.sleep(pause(min(tries, server.faults_in_a_row)))
+        else:
+            server.note_answer()
+            self._keep(chunk, place, result)
+        finally:
+            server.calls.discard(call)
+
+    def _fault(self, server: Server, error: Exception, row: Row, tries: int) -> int:
+        """What an error says: 1 if it counts as one of the row's tries, 0 if it is the server's.
+
+        Raises InputError where there is no hope.
+        """
         from openai import APIConnectionError, APITimeoutError, OpenAIError
 
-        status = getattr(error, "status_code", None)
-        if not isinstance(error, OpenAIError | Unreadable | ValueError):
+        if not isinstance(error, OpenAIError | Unreadable | ValueError | TimeoutError):
             raise error
         self.faults += 1
-        server.doubt.set()
+        server.note_fault()
         if isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError):
-            return 0                                   # of the server, not of the row
-        if status in (400, 401, 403, 413, 422) or tries + 1 >= TRIES:
-            hint = {401: "; set XINSTRUCT_SERVER_KEY", 403: "; set XINSTRUCT_SERVER_KEY", 400: "; is it longer than the server's "
-                    f"--max-model-len? The model itself reads {self.asked.limit} tokens"}.get(status, "")
-            raise InputError(f"row {row['id']}: no answer from {server.url} in {tries + 1} tries: {server.told(error)}{hint}; "
-                             "all finished shards are kept, run again to go on") from None
+            return 0
+        if seconds := patience_of(error):
+            server.pause(seconds, error)
+            return 0
+        status = getattr(error, "status_code", None)
+        if status == 404:
+            server.renamed = True
+        if status in HOPELESS or tries + 1 >= TRIES:
+            raise InputError(f"row {row['id']}: no answer from {server.url} in {tries + 1} tries: "
+                             f"{server.told(error)}{self._hint(status)}; all finished shards are "
+                             "kept, run again to go on") from None
         return 1
 
-    def _keep(self, part, k, made):
-        part["made"][k], part["left"], self.done = made, part["left"] - 1, self.done + 1
-        if not part["left"]:
-            self.shards.write(part["index"], [{"id": r["id"], **m} for r, m in zip(part["rows"], part["made"], strict=True)])
+    def _hint(self, status: int | None) -> str:
+        if status in (401, 403):
+            return "; set XINSTRUCT_SERVER_KEY"
+        if status == 400:
+            return ("; is it longer than the server's --max-model-len? The model itself reads "
+                    f"{self.asked.limit} tokens")
+        return ""
+
+    def _keep(self, chunk: Chunk, place: int, result: Row) -> None:
+        """Note a row's result; the last one of its chunk writes the shard."""
+        chunk.results[place] = result
+        chunk.left -= 1
+        self.done += 1
+        self.last_result = time.time()
+        if not chunk.left:
+            pairs = zip(chunk.rows, chunk.results, strict=True)
+            self.shards.write(chunk.index, [{"id": row["id"], **one} for row, one in pairs])
             self.room.release()
 
-    async def _look_after(self, server):
+    async def _look_after(self, server: Server) -> None:
         """Greet a server, look whether it still answers, and greet it again when it was away."""
         from openai import APIConnectionError, APITimeoutError, OpenAIError
 
@@ -204,50 +342,87 @@ class Job:
         while True:
             server.doubt.clear()
             try:
-                if server.up.is_set():
+                if server.up.is_set() and not server.renamed:
                     await server.models()
                 else:
-                    await server.greet(self.asked, self.first)
+                    await server.greet(self.asked, self._requests)
                     server.up.set()
                 missed = 0
-            except (OpenAIError, TimeoutError) as error:
+            except (OpenAIError, TimeoutError, ValueError) as error:
                 missed += 1
-                refused = isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError)
-                if refused or missed >= MISSES or not server.up.is_set():
+                timed_out = isinstance(error, APITimeoutError)
+                cut = isinstance(error, APIConnectionError) and not timed_out
+                if cut or missed >= MISSES or not server.up.is_set():
                     server.lose(server.told(error))
+                if seconds := patience_of(error):
+                    server.pause(seconds, error)
+                    await server.pause_over()
             with contextlib.suppress(TimeoutError):
-                # Not wait_for: before Python 3.12 it may swallow the cancellation that ends this task.
+                # Not wait_for: before Python 3.12 it may swallow the cancellation that ends this
+                # task.
                 async with asyncio.timeout(BEAT if server.up.is_set() else 0.5):
                     await server.doubt.wait()
 
-    async def _report(self):
+    async def _report(self) -> None:
         """Show progress; end the job when no server has answered for too long."""
         alive = time.time()
         while True:
-            up = sum(server.up.is_set() for server in self.servers)
-            alive = time.time() if up else alive
-            gone = self.ended() if not up else None
-            if gone or time.time() - alive > self.s["server_wait_s"]:
-                told = gone or "; ".join(f"{server.url}: {server.why}" for server in self.servers)
-                raise InputError(f"no server answered for {time.time() - alive:.0f} s ({told}); all finished shards are kept: "
-                                 f"start servers of {self.servers[0].model} (or set server_command) and run again")
-            left = f"{(time.time() - self.begun) * (self.todo / self.done - 1):.0f} s" if self.done else "?"
-            away = "" if up else f", waiting: {self.servers[0].url}: {self.servers[0].why}"
-            print(f"{self.s['task']} {self.done:,}/{self.todo:,} rows, {up} of {len(self.servers)} servers up, {self.faults} "
-                  f"faults, ETA {left}{away}", flush=True)
+            up = [server for server in self.servers if server.up.is_set()]
+            if not all(server.refusing for server in up):
+                alive = time.time()
+            silence = time.time() - max(alive, self.last_result)
+            gone = None if up else self.ended()
+            if gone or silence > self.s["server_wait_s"]:
+                why = gone or "; ".join(f"{server.url}: {server.why}" for server in self.servers)
+                raise InputError(f"no server answered for {silence:.0f} s ({why}); all finished "
+                                 f"shards are kept: start servers of {self.servers[0].model} (or "
+                                 "set server_command) and run again")
+            print(self._progress(len(up)), flush=True)
             await asyncio.sleep(1 if time.time() - self.begun < 30 else 5)
 
+    def _progress(self, up: int) -> str:
+        left = "?"
+        if self.done:
+            left = f"{(time.time() - self.begun) * (self.todo / self.done - 1):.0f} s"
+        away = "" if up else f", waiting: {self.servers[0].url}: {self.servers[0].why}"
+        return (f"{self.s['task']} {self.done:,}/{self.todo:,} rows, {up} of {len(self.servers)} "
+                f"servers up, {self.faults} faults, ETA {left}{away}")
 
-def main(s):
-    """Run the settings' task over the input's rows: "generate", "rate", "likelihood", "rate_by_generation"."""
+
+def pause(faults: int) -> float:
+    """Seconds that a place waits after so many faults in a row, of its row and of its server.
+
+    Short where others get their answers, as then the fault was chance; a minute in all where
+    nothing is answered, in which a server may recover.
+    """
+    return min(PAUSE * 4 ** max(faults - 1, 0), LONGEST_PAUSE)
+
+
+def patience_of(error: BaseException) -> float | None:
+    """The seconds that a server asks to wait (Retry-After), or None."""
+    response = getattr(error, "response", None)
+    if response is None:
+        return None
+    return retry_after(response.headers) or None
+
+
+def main(s: dict[str, Any]) -> None:
+    """Run the settings' task over the input's rows.
+
+    Tasks: "generate", "rate", "likelihood", "rate_by_generation". In done.json: `faults`, how many
+    rows were `refused` (not asked, as the server takes text only), and `answers` by server; of
+    this attempt, without what an earlier one did.
+    """
     begun = time.time()
     from transformers import AutoConfig, AutoTokenizer
 
     model = model_path(s["model"])
-    asked = Asked(s, AutoTokenizer.from_pretrained(model, trust_remote_code=False),
-                  context(AutoConfig.from_pretrained(model, trust_remote_code=False)))
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    asked = Asked(s, tokenizer, context(config))
     startup = time.time() - begun
     job = Job(s, asked, started(s, model))
     asyncio.run(job.run())
-    finish_job(s["out"], s, startup, begun, rows=job.rows, work_s=round(time.time() - job.begun, 3),
-                      faults=job.faults, answers={server.url: server.answered for server in job.servers})
+    finish_job(s["out"], s, startup, begun, rows=job.rows,
+               work_s=round(time.time() - job.begun, 3), faults=job.faults, refused=job.refused,
+               answers={server.url: server.answered for server in job.servers})

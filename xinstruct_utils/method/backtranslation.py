@@ -4,19 +4,23 @@ from xinstruct_utils.core.rows import Candidate, Page
 from xinstruct_utils.data import language_id, rules
 
 TOO_LONG = "over the model's context"
+# It spells a control token, which a server that takes text only cannot be sent.
+REFUSED = "refused by the server's engine"
 CONTAMINATED = "shares 13 words with an evaluation prompt"
 # Why a text gets no candidate, in the order in which it is asked.
-REASONS = (TOO_LONG, "empty", "unfinished", "not English", CONTAMINATED)
+REASONS = (TOO_LONG, REFUSED, "empty", "unfinished", "not English", CONTAMINATED)
 
 
 def instruction_fault(text: str, finish_reason: str) -> str | None:
     """Why a generated instruction is of no use, or None.
 
-    "empty", "over the model's context", "unfinished", or "not English" (see
-    `language_id.is_english`).
+    "empty", "over the model's context", "refused by the server's engine", "unfinished", or
+    "not English" (see `language_id.is_english`).
     """
     if finish_reason == "context":
         return TOO_LONG                          # the text was, and was not read
+    if finish_reason == "refused":
+        return REFUSED
     if not text.strip():
         return "empty"
     if finish_reason != "stop":

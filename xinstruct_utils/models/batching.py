@@ -13,15 +13,25 @@ def batches(lengths, budget):
     return out + [batch] if batch else out
 
 
+def missing(task: str, reason: str) -> dict[str, object]:
+    """The result of a row that was not asked: no numbers, or no text and the reason."""
+    if task == "rate":
+        return dict.fromkeys(("p0", "p1", "p2"))
+    if task == "likelihood":
+        return {"log_likelihood": None}
+    return {"generated": "", "finish_reason": reason, "tokens": 0}
+
+
 def unread(s, ids, limit):
     """The result of a row that is too long for the model with what it has to write, else None.
 
-    Past its context a model would answer, but with nonsense; the row is neither cut nor asked, and the notebooks count it.
+    Past its context a model would answer, but with nonsense; the row is neither cut nor asked, and
+    the notebooks count it.
     """
-    if not limit or len(ids) + {"generate": s.get("max_new_tokens"), "rate_by_generation": 4}.get(s["task"], 1) <= limit:
+    written = {"generate": s.get("max_new_tokens"), "rate_by_generation": 4}.get(s["task"], 1)
+    if not limit or len(ids) + written <= limit:
         return None
-    missing = {"rate": ("p0", "p1", "p2"), "likelihood": ("log_likelihood",)}.get(s["task"])
-    return dict.fromkeys(missing) if missing else {"generated": "", "finish_reason": "context", "tokens": 0}
+    return missing(s["task"], "context")
 
 
 def padded(ids, pad):

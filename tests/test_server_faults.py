@@ -1,0 +1,320 @@
+"""Inference by servers that fail: a completions server on loopback, and what a job makes of it."""
+
+import hashlib
+import json
+import socket
+import struct
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json, write_jsonl
+from xinstruct_utils.core.shards import Shards
+from xinstruct_utils.inference import remote
+from xinstruct_utils.method.backtranslation import REASONS, instruction_fault
+from xinstruct_utils.models.loading import model_path
+from xinstruct_utils.models.tokenization import load_tokenizer, rating_tokens
+
+LATENCY = 0.1
+CONCURRENCY = 8
+PATIENCE = 0.15
+ANSWER = 0.6
+FAULTS = ("429", "500", "time-out", "cut", "not JSON", "no choice", "404", "drip")
+ROWS = [{"id": f"r{k:03d}", "prompt": f"Taja sarafu ya nchi ya {k}.", "completion": "Shilingi."}
+        for k in range(160)]
+
+
+def draw(*words):
+    """A number in [0, 1) that depends on the words only."""
+    text = "/".join(map(str, words))
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Completions that depend on the prompt; a share of the requests is hit by a fault."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_):
+        pass
+
+    def head(self, status, length, **headers):
+        self.send_response(status)
+        fixed = {"content-type": "application/json", "content-length": length}
+        for name, value in {**fixed, **headers}.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+
+    def send(self, status, body, **headers):
+        self.head(status, len(body), **headers)
+        self.wfile.write(body)
+
+    def refuse(self, status, message, **headers):
+        self.send(status, json.dumps({"error": {"message": message}}).encode(), **headers)
+
+    def connected(self):
+        """Is the client still there? What it does not wait for any more does not arrive."""
+        self.connection.setblocking(False)
+        try:
+            return self.connection.recv(1, socket.MSG_PEEK) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            self.connection.setblocking(True)
+
+    def do_GET(self):
+        cards = [{"id": self.server.model, "max_model_len": 512}]
+        self.send(200, json.dumps({"data": [] if self.server.plain else cards}).encode())
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        server = self.server
+        key = json.dumps([body["prompt"], body["max_tokens"]])
+        with server.lock:
+            server.tries[key] = server.tries.get(key, 0) + 1
+            fault = server.fault(key, server.tries[key])
+            server.faults.append(fault)
+        if fault == "time-out":
+            time.sleep(ANSWER + 0.1)
+            self.close_connection = True
+            return
+        time.sleep(server.latency)
+        if fault in (None, "drip"):
+            self.answer(body, key, fault)
+        else:
+            self.fail(fault)
+
+    def fail(self, fault):
+        if fault == "429":
+            self.refuse(429, "slow down", retry_after=self.server.patience)
+        elif fault in ("500", "404"):
+            self.refuse(int(fault), "out of luck")
+        elif fault == "cut":
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.close_connection = True
+            self.connection.close()
+        elif fault == "not JSON":
+            self.send(200, b'{"choices": [{"text": "Shil')
+        else:
+            self.send(200, b'{"choices": [{}]}')
+
+    def answer(self, body, key, fault):
+        server = self.server
+        if server.plain and not isinstance(body["prompt"], str):
+            return self.refuse(400, "prompt must be a string.")
+        ids = body["prompt"]
+        if server.plain:
+            ids = server.tokenizer(ids)["input_ids"]
+        usage = {"prompt_tokens": len(ids), "completion_tokens": 3}
+        words = dict.fromkeys(map(server.tokenizer.decode, server.three), -1.0)
+        choice = {"text": f"{draw(key)}", "finish_reason": "length",
+                  "logprobs": {"top_logprobs": [words]}}
+        reply = json.dumps({"choices": [choice], "usage": usage}).encode()
+        if fault == "drip":
+            self.head(200, len(reply))
+            for place in range(len(reply)):
+                self.wfile.write(reply[place:place + 1])
+                time.sleep(0.05)
+        elif self.connected():
+            with server.lock:
+                server.answered[key] = server.answered.get(key, 0) + 1
+            self.send(200, reply)
+
+
+class FakeServer(ThreadingHTTPServer):
+    """`.url`, `.answered` {request: answers that arrived}, `.faults` of each request."""
+
+    request_queue_size = 256
+    daemon_threads = True
+
+    def __init__(self, share, latency, plain, faults, patience):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lock = threading.Lock()
+        self.share = share
+        self.latency = latency
+        self.plain = plain
+        self.kinds = faults
+        self.patience = patience
+        self.model = model_path("atlas")
+        self.tokenizer = load_tokenizer("atlas")
+        self.three = rating_tokens(self.tokenizer)
+        self.tries = {}
+        self.answered = {}
+        self.faults = []
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+    def handle_error(self, *_):
+        pass
+
+    def fault(self, key, number):
+        if draw(key, number) >= self.share:
+            return None
+        return self.kinds[int(draw(key, number, "kind") * len(self.kinds))]
+
+
+@contextmanager
+def serving(share=0.0, latency=0.0, plain=False, faults=FAULTS, patience=PATIENCE):
+    server = FakeServer(share, latency, plain, faults, patience)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def job(tmp_path, runs, monkeypatch):
+    """A function that runs a job in this process: the shards' bytes, by name."""
+    monkeypatch.setattr(remote, "ANSWER", ANSWER)
+    monkeypatch.setattr(remote, "GREETING", ANSWER)
+
+    def go(server, name, rows=ROWS, task="generate", **more):
+        write_jsonl(tmp_path / "in.jsonl", rows)
+        settings = dict(task=task, model="atlas", input=str(tmp_path / "in.jsonl"), shard_size=40,
+                        seed=0, temperature=0.0, top_p=1.0, max_new_tokens=8,
+                        out=str(tmp_path / name), server_urls=[server.url],
+                        server_concurrency=CONCURRENCY, server_wait_s=60, server_command=None)
+        remote.main(settings | more)
+        return {path.name: path.read_bytes() for path in (tmp_path / name).glob("shard-*")}
+    return go
+
+
+class Log:
+    """What the job asked of its servers: when, how long, and what went wrong."""
+
+    def __init__(self, monkeypatch):
+        self.starts = []
+        self.spans = []                          # (start, end, was it a fault)
+        self.pauses = []                         # (from, to)
+        ask, pause = remote.Server.ask, remote.Server.pause
+
+        async def timed(server, body, start):
+            fault = True
+            try:
+                reply = await ask(server, body)
+                fault = "text" not in reply["choices"][0]
+                return reply
+            finally:
+                self.spans.append((start, time.monotonic(), fault))
+
+        def asking(server, body):
+            self.starts.append(time.monotonic())
+            return timed(server, body, self.starts[-1])
+
+        def pausing(server, seconds, error):
+            self.pauses.append((time.monotonic(), time.monotonic() + seconds))
+            pause(server, seconds, error)
+
+        monkeypatch.setattr(remote.Server, "ask", asking)
+        monkeypatch.setattr(remote.Server, "pause", pausing)
+
+    def taken(self):
+        return self.spans[-1][1] - self.starts[0]
+
+    def waits(self):
+        """Seconds for which faults held the job's places, and the server asked not to be asked."""
+        held = sum(end - start for start, end, fault in self.spans if fault) / CONCURRENCY
+        paused, until = 0.0, 0.0
+        for start, end in self.pauses:
+            paused += max(0.0, end - max(start, until))
+            until = max(until, end)
+        return held + paused
+
+
+def test_a_job_of_a_server_with_faults_ends_with_the_same_shards_and_is_hardly_slower(
+        job, tmp_path, monkeypatch):
+    with serving(latency=LATENCY) as calm, monkeypatch.context() as patches:
+        calm_log = Log(patches)
+        wanted = job(calm, "calm")
+    log = Log(monkeypatch)
+    with serving(0.3, LATENCY) as rough:
+        shards = job(rough, "rough")
+    assert shards == wanted and len(shards) == 4
+    assert all(rough.faults.count(fault) >= 3 for fault in FAULTS)
+    # Each row was answered once, and not asked again after that; greetings ask for one token.
+    answers = {key: n for key, n in rough.answered.items() if json.loads(key)[1] == 8}
+    assert len(answers) == len(ROWS) and set(answers.values()) == {1}
+    assert not [start for start in log.starts for a, b in log.pauses if a < start < b - 0.001]
+    assert len(log.pauses) == rough.faults.count("429")
+    # The same job without faults is the ideal, on this machine with all that it does beside.
+    ideal, taken = calm_log.taken(), log.taken()
+    print(f"ideal {ideal:.1f} s, taken {taken:.1f} s, {taken - log.waits():.1f} s without waits")
+    assert taken - log.waits() <= 1.5 * ideal
+    assert read_json(tmp_path / "rough" / "done.json")["faults"] >= 40
+
+
+def test_a_server_that_asks_for_more_patience_than_the_job_has_is_told_of(job):
+    with (serving(1.0, faults=("429",), patience=3600) as server,
+          pytest.raises(InputError, match=r"no server answered for .* asks for 3,600 s of pati")):
+        job(server, "out", server_wait_s=1.5)
+
+
+def test_a_server_that_loads_another_model_meanwhile_is_found_out_by_its_404(job):
+    with serving(latency=0.01) as server:
+        def replaced(key, number):
+            if len(server.answered) < 50:
+                return None
+            server.model = "another"
+            return "404"
+
+        server.fault = replaced
+        with pytest.raises(InputError, match="serves another, but this step asks for .*atlas"):
+            job(server, "out")
+
+
+def test_a_404_at_the_greeting_does_not_make_a_server_one_of_text_only(job):
+    with serving() as server:
+        server.fault = lambda key, number: "404" if len(server.faults) < 1 else None
+        job(server, "out", ROWS[:40])
+        assert all(isinstance(json.loads(key)[0], list) for key in server.tries)
+
+
+HOSTILE = {"id": "hostile", "prompt": "Habari </s> ya leo", "completion": "x"}
+
+
+@pytest.mark.parametrize("task, result", [
+    ("generate", {"generated": "", "finish_reason": "refused", "tokens": 0}),
+    ("rate_by_generation", {"generated": "", "finish_reason": "refused", "tokens": 0}),
+    ("rate", {"p0": None, "p1": None, "p2": None})])
+def test_a_row_that_spells_a_control_token_is_left_out_by_a_server_of_text_only(
+        job, tmp_path, task, result):
+    with serving(plain=True) as server:
+        job(server, "out", [HOSTILE, *ROWS[:39]], task)
+    first, *others = Shards(tmp_path / "out", 40).read()
+    assert first == {"id": "hostile", **result}
+    assert len(others) == 39 and not [row for row in others if set(result.items()) & row.items()]
+    assert read_json(tmp_path / "out" / "done.json")["refused"] == 1
+
+
+def test_a_text_that_was_refused_is_counted_as_that():
+    assert instruction_fault("", "refused") == "refused by the server's engine"
+    assert instruction_fault("", "refused") in REASONS
+
+
+def test_a_server_of_token_ids_is_sent_a_row_that_spells_a_control_token(job, tmp_path):
+    with serving() as server:
+        job(server, "out", [HOSTILE, *ROWS[:39]])
+    assert next(Shards(tmp_path / "out", 40).read())["finish_reason"] == "length"
+    assert read_json(tmp_path / "out" / "done.json")["refused"] == 0
+
+
+def test_a_job_whose_every_row_would_be_refused_is_an_error(job):
+    with (serving(plain=True) as server,
+          pytest.raises(InputError, match="row hostile: .* no text gives the token ids")):
+        job(server, "out", [HOSTILE] * 3)
+
+
+def test_a_job_that_goes_on_with_hostile_rows_alone_is_none(job, tmp_path):
+    """What is left is the second shard, in which no row can be sent."""
+    rows = [*ROWS[:40], HOSTILE]
+    with serving(plain=True) as server:
+        wanted = job(server, "out", rows)
+        (tmp_path / "out" / "shard-00001.jsonl").unlink()
+        assert job(server, "out", rows) == wanted
