@@ -22,8 +22,7 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import write_bytes
 from xinstruct_utils.core.paths import REPO
-from xinstruct_utils.models.loading import encoder_path
-from xinstruct_utils.models.tokenization import load_tokenizer
+from xinstruct_utils.models.loading import encoder_path, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -27,10 +27,12 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MPNetConfig, MPNetModel, TrainerCallback
 
 from xinstruct_utils.atlas import pages
+from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core.files import write_json
 from xinstruct_utils.inference import local
 from xinstruct_utils.method import diversification
-from xinstruct_utils.models.tokenization import load_tokenizer, token_ids
+from xinstruct_utils.models.loading import load_tokenizer
+from xinstruct_utils.models.tokenization import token_ids
 from xinstruct_utils.prompts.requests import instruction_request, rating_request
 from xinstruct_utils.training import trainer
 
@@ -133,12 +135,13 @@ def sft(size, device, peak, layout="packed", **more):
     lengths = [max(16, min(size["limit"], int(rng.gauss(*size["row_tokens"])))) for _ in range(size["rows"])]
     rows = [[rng.randrange(10, 3000) for _ in range(length)] for length in lengths]
     encoded = [{"input_ids": ids, "labels": [-100] * (len(ids) // 4) + ids[len(ids) // 4:]} for ids in rows]
-    s = dict(epochs=1, learning_rate=1e-5, bf16=True, seed=0, max_tokens=size["limit"], gradient_checkpointing=True, **more)
+    s = Profile().group("training") | dict(epochs=1, learning_rate=1e-5, max_length=size["limit"],
+                                           gradient_checkpointing=True, **more)
     s |= (dict(batch_tokens=2 * size["limit"]) if layout == "packed" else
           dict(batch_rows=size["batch_rows"], device_rows=size["device_rows"]))
     with tempfile.TemporaryDirectory() as folder:
         config = trainer.train_config(s, Path(folder), len(encoded))
-        config.optim = config.optim if s.get("lora_rank") else "adafactor"   # AdamW's states alone would be 54 GB
+        config.optim = config.optim if s["lora_rank"] else "adafactor"   # AdamW's states alone would be 54 GB
         config.padding_free = layout == "rows" or config.packing
         model, tokenizer = build(size, device)
         clock, tuner = Clock(), trainer.make(s, config, model, tokenizer, encoded)

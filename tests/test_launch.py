@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from xinstruct_utils.config.load import accelerate_config, load_profile
+from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.config.runs import load_run, open_run
 from xinstruct_utils.core import process
 from xinstruct_utils.core.errors import InputError
@@ -212,9 +213,8 @@ def test_an_interrupted_cell_takes_its_job_with_it(tmp_path, monkeypatch):
 def test_training_runs_in_two_processes_with_the_same_call(tmp_path):
     rows = [{"prompt": f"Nchi {k}:", "completion": f"Mji wa {k} ni Nairobi"} for k in range(24)]
     write_jsonl(tmp_path / "rows.jsonl", rows)
-    given = dict(base_model="atlas", epochs=1, learning_rate=1e-3, batch_tokens=256, max_tokens=128,
-                 bf16=False, seed=0,
-                 threads=1, input=str(tmp_path / "rows.jsonl"))
+    given = Profile().group("training") | dict(epochs=1, batch_tokens=256, max_length=128,
+                                               bf16=False, input=str(tmp_path / "rows.jsonl"))
     launch.run("training.sft", given, tmp_path / "model", processes=2)
     assert read_json(tmp_path / "model" / "train.json")["rows"] == 24
     assert (tmp_path / "model" / "model.safetensors").exists()

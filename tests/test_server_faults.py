@@ -16,8 +16,8 @@ from xinstruct_utils.core.files import read_json, write_jsonl
 from xinstruct_utils.core.shards import Shards
 from xinstruct_utils.inference import remote
 from xinstruct_utils.method.backtranslation import REASONS, instruction_fault
-from xinstruct_utils.models.loading import model_path
-from xinstruct_utils.models.tokenization import load_tokenizer, rating_tokens
+from xinstruct_utils.models.loading import load_tokenizer, model_path
+from xinstruct_utils.models.tokenization import rating_tokens
 
 LATENCY = 0.1
 CONCURRENCY = 8

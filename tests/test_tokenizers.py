@@ -7,7 +7,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from xinstruct_utils.core import languages
 from xinstruct_utils.models import loading
-from xinstruct_utils.models.tokenization import fertility, load_tokenizer, rating_tokens, token_counts, token_ids
+from xinstruct_utils.models.loading import load_tokenizer
+from xinstruct_utils.models.tokenization import fertility, rating_tokens, token_counts, token_ids
 from xinstruct_utils.prompts.requests import rating_request, response_request
 from xinstruct_utils.training import sft
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json, write_json, write_jsonl
 from xinstruct_utils.inference.local import generate, likelihood
@@ -14,8 +15,8 @@ from xinstruct_utils.training.sft import encode
 from xinstruct_utils.training.trainer import attend_by_row, labelled_loss
 from xinstruct_utils.workflow import launch
 
-SETTINGS = dict(base_model="atlas", epochs=25, learning_rate=2e-3, batch_tokens=512, max_tokens=256, bf16=False, seed=0,
-                threads=1)
+SETTINGS = Profile().group("training") | dict(epochs=25, learning_rate=2e-3, batch_tokens=512,
+                                              max_length=256, bf16=False)
 ROWS = [{"prompt": f"Nchi {k}:", "completion": f"Mji wa {k} ni Nairobi"} for k in range(24)]
 
 
@@ -95,7 +96,7 @@ def test_a_row_over_the_limit_is_dropped_and_counted_and_no_other_is_cut(tmp_pat
         ids = [i for i in e["labels"] if i != -100]
         assert ids[-1] == tokenizer.eos_token_id and tokenizer.decode(ids[:-1]) == row["completion"]
     write_jsonl(tmp_path / "rows.jsonl", [*ROWS[:5], long, *ROWS[5:]])
-    given = SETTINGS | {"input": str(tmp_path / "rows.jsonl"), "epochs": 1, "max_tokens": limit, "batch_tokens": limit}
+    given = SETTINGS | {"input": str(tmp_path / "rows.jsonl"), "epochs": 1, "max_length": limit, "batch_tokens": limit}
     launch.run("training.sft", given, tmp_path / "model")
     told = json.loads((tmp_path / "model" / "train.json").read_text())
     assert (told["rows"], told["too_long"]) == (25, 1) and told["tokens"] == sum(len(e["input_ids"]) for e in encoded)
@@ -116,7 +117,7 @@ def one_step(tmp_path):
     """A function: loss and gradient norm of one optimiser step over all of eight rows, with further settings."""
     def step(**more):
         s = SETTINGS | dict(epochs=1, batch_tokens=4096, logging_steps=1) | more
-        encoded, _ = encode(UNEVEN, load("atlas")[1], s["max_tokens"])
+        encoded, _ = encode(UNEVEN, load("atlas")[1], s["max_length"])
         state = trainer_module.fit(s, encoded, tmp_path / str(len(list(tmp_path.iterdir()))))
         assert state.global_step == 1
         return state.log_history[0]["loss"], state.log_history[0]["grad_norm"]
@@ -141,14 +142,14 @@ def test_a_step_is_the_same_however_its_rows_are_shared_out(one_step):
     (dict(batch_rows=32, device_rows=3), 100, 2, 2, 8),                              # 16 rows are not shared out by threes
     (dict(), 100, 2, 1, 4), (dict(), 100, 64, 1, 1)])
 def test_a_batch_has_the_rows_or_tokens_it_should(s, rows, ranks, device, accumulated):
-    made = trainer_module.batch_settings(s | dict(batch_tokens=4096, max_tokens=512), rows, ranks)
+    made = trainer_module.batch_settings(SETTINGS | s | dict(batch_tokens=4096, max_length=512), rows, ranks)
     assert (made["per_device_train_batch_size"], made["gradient_accumulation_steps"]) == (device, accumulated)
     assert made["packing"] == ("batch_rows" not in s) and made.get("padding_free", False) == ("batch_rows" in s and device > 1)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused():
     with pytest.raises(InputError, match="8 rows cannot be shared out to 16 processes.*multiple of 16"):
-        trainer_module.batch_settings(dict(batch_rows=32, batch_rows_under_3k=8), 100, 16)
+        trainer_module.batch_settings(SETTINGS | dict(batch_rows=32, batch_rows_under_3k=8), 100, 16)
 
 
 def test_only_a_checkpoint_that_all_ranks_finished_is_resumed(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
+from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core.files import file_hash, read_json, read_jsonl, write_jsonl
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.workflow import launch
@@ -24,8 +25,9 @@ HAS_DEEPSPEED = find_spec("deepspeed") and shutil.which("g++") and (shutil.which
 NEEDS = pytest.mark.skipif(not HAS_DEEPSPEED, reason="DeepSpeed (extra dev), a C++ compiler and ninja are needed")
 # 26 rows are six steps of four rows and one of two; completions are of unlike length, so that the token weights matter.
 ROWS = [{"prompt": f"Nchi {k}:", "completion": f"Mji wa {k} ni Nairobi" + " na Mombasa" * (k % 5)} for k in range(26)]
-SETTINGS = dict(base_model="atlas", epochs=3, learning_rate=1e-3, batch_tokens=512, max_tokens=256, batch_rows=4, bf16=False,
-                seed=0, threads=1, logging_steps=1)
+SETTINGS = Profile().group("training") | dict(epochs=3, learning_rate=1e-3, batch_tokens=512,
+                                              max_length=256, batch_rows=4, bf16=False,
+                                              logging_steps=1)
 KINDS = ["ddp", pytest.param("gpu8_zero2", marks=[NEEDS, pytest.mark.slow]),
          pytest.param("gpu8_zero3", marks=[NEEDS, pytest.mark.slow])]
 

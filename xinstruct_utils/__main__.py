@@ -48,8 +48,12 @@ def overview() -> str:
 
 
 def without_controls(text: str) -> str:
-    """An error as a terminal may show it: what would move the cursor, colour or turn the text round is spelled out."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", lambda m: ascii(m[0])[1:-1], text)
+    """An error as a terminal may show it.
+
+    What would move the cursor, colour or turn the text round is spelled out.
+    """
+    controls = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+    return re.sub(controls, lambda m: ascii(m[0])[1:-1], text)
 
 
 def main(argv: list[str] | None = None) -> int:

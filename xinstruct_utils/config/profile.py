@@ -1,30 +1,37 @@
 """The settings of a run: what each key of a profile holds."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Keys that say where, how fast and for how much money a run goes on: they may change at any time, and no finished step is made
-# anew. (What is sampled depends on `token_budget` and `engine`, which say what stands in a batch: a step that is half finished
-# goes on with the new ones, and would not give the same bytes again.)
-MACHINE = ("accelerate_config", "train_processes", "device_rows", "threads", "save_steps", "gradient_checkpointing",
-           "engine", "inference_processes", "inference_nodes", "token_budget", "server_urls", "server_concurrency",
-           "server_command", "server_wait_s", "max_cost_usd", "judge_base_url", "judge_concurrency", "judge_batch",
-           "judge_price_in", "judge_price_out", "opponent_base_url", "opponent_price_in", "opponent_price_out",
-           "translator_base_url", "translator_price_in", "translator_price_out", "gpu_tflops")
+# Keys that say where, how fast and for how much money a run goes on: they may change at any time, and
+# no finished step is made anew. (What is sampled depends on `token_budget` and `engine`, which say
+# what stands in a batch: a step that is half finished goes on with the new ones, and would not give
+# the same bytes again.)
+MACHINE = (
+    "accelerate_config", "train_processes", "device_rows", "threads", "save_steps",
+    "gradient_checkpointing", "engine", "inference_processes", "inference_nodes", "token_budget",
+    "server_urls", "server_concurrency", "server_command", "server_wait_s", "max_cost_usd",
+    "judge_base_url", "judge_concurrency", "judge_batch", "judge_price_in", "judge_price_out",
+    "opponent_base_url", "opponent_price_in", "opponent_price_out", "translator_base_url",
+    "translator_price_in", "translator_price_out", "gpu_tflops")
 # Keys of tuning and evaluation: they may change too, and the chapters that read them are made anew.
-EVALUATION = ("tuned_model", "baselines", "benchmarks", "opponent", "others", "judge_greedy", "judge_by", "judge_model",
-              "judge_max_tokens", "translator_model", "human_labels", "tasks", "task_data", "task_limit", "answer_tag",
-              "review_items", "review_annotators", "preference_items", "preference_annotators", "translations_path")
-
+EVALUATION = (
+    "tuned_model", "baselines", "benchmarks", "opponent", "others", "judge_greedy", "judge_by",
+    "judge_model", "judge_max_tokens", "translator_model", "human_labels", "tasks", "task_data",
+    "task_limit", "answer_tag", "review_items", "review_annotators", "preference_items",
+    "preference_annotators", "translations_path")
 
 # Rules of cleaning, in the order in which they work; `data.cleaning` says what each does.
-CleaningRule = Literal["encoding", "control", "navigation", "error_pages", "contacts", "length", "language", "contamination",
-                       "duplicates", "near_duplicates"]
+CleaningRule = Literal["encoding", "control", "navigation", "error_pages", "contacts", "length",
+                       "language", "contamination", "duplicates", "near_duplicates"]
 
 
 class Profile(BaseModel):
-    """All settings of a run. Notebooks declare the ones they use as parameters of the same names."""
+    """All settings of a run.
+
+    Notebooks declare the ones they use as parameters of the same names, or take a group of them.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -40,13 +47,16 @@ class Profile(BaseModel):
     seed: int = 0
     # models and prompts
     base_model: str = "atlas"
-    # what chapter 8 tunes where that is not base_model (the paper's 7B makes the data, its 13B learns from them too)
+    # what chapter 8 tunes where that is not base_model (the paper's 7B makes the data, its 13B
+    # learns from them too)
     tuned_model: str = ""
-    # further models tuned there, as name=file.jsonl of instructions and outputs ({lang} is replaced): Alpaca-MT, Bactrian-M
+    # further models tuned there, as name=file.jsonl of instructions and outputs ({lang} is
+    # replaced): Alpaca-MT, Bactrian-M
     baselines: list[str] = []
     templates: Literal["plain", "released"] = "plain"
     encoder: str = "minilm"
-    # corpus: where from, a commit of the hub's data set, texts to sample and to look at (0: all), rules of cleaning
+    # corpus: where from, a commit of the hub's data set, texts to sample and to look at (0: all),
+    # rules of cleaning
     corpus_source: Literal["files", "culturax", "fineweb2"] = "files"
     corpus_revision: str = ""
     corpus_sample: int = Field(0, ge=0)
@@ -59,14 +69,14 @@ class Profile(BaseModel):
     # training
     learning_rate: float = Field(0.001, gt=0)
     batch_tokens: int = Field(512, gt=0)
-    max_tokens: int = Field(512, gt=0)
+    max_length: int = Field(512, gt=0)
     generator_epochs: int = Field(5, gt=0)
     follower_epochs: int = Field(3, gt=0)
     evaluator_epochs: int = Field(3, gt=0)
     bf16: bool = True
     threads: int = Field(1, gt=0)
     train_processes: int = Field(1, gt=0)
-    # training at scale (`launch.RECIPE`)
+    # training at scale
     accelerate_config: str = ""
     batch_rows: int = Field(0, ge=0)
     batch_rows_under_3k: int = Field(0, ge=0)
@@ -74,7 +84,9 @@ class Profile(BaseModel):
     gradient_checkpointing: bool = False
     lora_rank: int = Field(0, ge=0)
     save_steps: int = Field(0, ge=0)
-    warmup: float = Field(0.03, ge=0, lt=1)
+    warmup_steps: float = Field(0.03, ge=0)      # below 1: a share of the steps
+    lr_scheduler_type: str = "cosine"
+    logging_steps: int = Field(5, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     # sampling
     temperature: float = Field(0.7, ge=0)
@@ -94,12 +106,14 @@ class Profile(BaseModel):
     true_per_pair: int = Field(2, gt=0)
     follower_temperature: float = Field(1.2, ge=0)
     evaluators: int = Field(1, gt=0)
-    held_out_pairs: int = Field(30, ge=0)    # of D0r, whose pseudo-ratings test the evaluators; a quarter of D0r at the most
+    # of D0r, whose pseudo-ratings test the evaluators; a quarter of D0r at the most
+    held_out_pairs: int = Field(30, ge=0)
     clusters: int = Field(40, gt=0)
     final_size: int = Field(280, gt=0)
     cluster_map: Literal["pca", "umap"] = "pca"
     parser: str = "builtin"
-    # people: items drawn for the two forms, labels by different people that each should get, texts already translated
+    # people: items drawn for the two forms, labels by different people that each should get, texts
+    # already translated
     review_items: int = Field(100, gt=0)
     review_annotators: int = Field(5, gt=0)
     preference_items: int = Field(40, gt=0)
@@ -109,8 +123,9 @@ class Profile(BaseModel):
     tasks: list[str] = ["xnli", "xcopa", "xstorycloze"]
     task_data: str = ""
     task_limit: int = Field(0, ge=0)
-    # judging: prices in USD for a million tokens; max_cost_usd is for each language. The opponent has the judge's address and
-    # prices unless it has its own; others: name=answers.jsonl; translator_model, of the prompts: as seed_translator below
+    # judging: prices in USD for a million tokens; max_cost_usd is for each language. The opponent has
+    # the judge's address and prices unless it has its own; others: name=answers.jsonl;
+    # translator_model, of the prompts: as seed_translator below
     judge_by: Literal["oracle", "openai"] = "oracle"
     judge_model: str = "gpt-4-0613"
     judge_base_url: str | None = None
@@ -129,11 +144,12 @@ class Profile(BaseModel):
     others: list[str] = []
     translator_model: str | None = None
     human_labels: str | None = None
-    # sustained TFLOP/s of one device for `make plan`; 0: as measured by benchmarks/gpu.py, or assumed
+    # sustained TFLOP/s of one device for `make plan`; 0: as measured by benchmarks/gpu.py, or
+    # assumed
     gpu_tflops: float = Field(0.0, ge=0)
-    # inference: a node's processes (0: as many as training has) on so many nodes of a Slurm allocation, or servers that speak
-    # OpenAI's API (vLLM, SGLang).
-    # server_command, run once for each of server_urls with {model}, {port}, {index} filled in, starts what a step needs.
+    # inference: a node's processes (0: as many as training has) on so many nodes of a Slurm
+    # allocation, or servers that speak OpenAI's API (vLLM, SGLang). server_command, run once for each
+    # of server_urls with {model}, {port}, {index} filled in, starts what a step needs.
     engine: Literal["local", "server"] = "local"
     inference_processes: int = Field(0, ge=0)
     inference_nodes: int = Field(1, gt=0)
@@ -141,7 +157,8 @@ class Profile(BaseModel):
     server_concurrency: int = Field(64, gt=0)
     server_command: str | None = None
     server_wait_s: int = Field(900, gt=0)
-    # seed data of others: all native pairs and `seed_size` English ones; translator: google, openai:MODEL, nllb:HUB_ID_OR_FOLDER
+    # seed data of others: all native pairs and `seed_size` English ones; translator: google,
+    # openai:MODEL, nllb:HUB_ID_OR_FOLDER
     seed_format: Literal["files", "oasst", "aya", "alpaca", "dolly"] = "files"
     # (of its server, where it is not OpenAI's: `translator_base_url`)
     seed_translator: str = ""
@@ -150,11 +167,16 @@ class Profile(BaseModel):
     translator_price_in: float = Field(0.0, ge=0)
     translator_price_out: float = Field(0.0, ge=0)
 
+    def group(self, name: str) -> dict[str, Any]:
+        """The settings of a group of `GROUPS`."""
+        return {key: getattr(self, key) for key in GROUPS[name]}
+
 
 # Settings that a job gets together (`Step.settings`), by group.
 GROUPS = {
-    "training": ("base_model", "learning_rate", "warmup", "weight_decay", "batch_tokens", "batch_rows",
-                 "batch_rows_under_3k", "device_rows", "max_tokens", "bf16", "gradient_checkpointing", "lora_rank",
-                 "save_steps", "accelerate_config", "threads", "seed"),
+    "training": ("base_model", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay",
+                 "batch_tokens", "batch_rows", "batch_rows_under_3k", "device_rows", "max_length",
+                 "bf16", "gradient_checkpointing", "lora_rank", "save_steps", "logging_steps",
+                 "accelerate_config", "threads", "seed"),
     "inference": ("token_budget", "shard_size", "bf16", "threads", "seed"),
 }

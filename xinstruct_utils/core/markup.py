@@ -26,7 +26,7 @@ def spelled_out(text: str) -> str:
 
 
 def markdown_text(text: object) -> str:
-    """Text of others in one line of Markdown, as it is: no link, no code, no emphasis, no formula."""
+    """Text of others in a line of Markdown, as it is: no link, code, emphasis or formula."""
     line = escaped(" ".join(str(text).split()), quotes=False)
     return MARKDOWN.sub(lambda m: f"&#{ord(m[0])};", line)
 

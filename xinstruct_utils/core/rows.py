@@ -1,4 +1,4 @@
-"""The rows that pass from chapter to chapter, as types: one name for one thing, and a row keeps its id."""
+"""The rows that pass from chapter to chapter, as types: a row keeps its id."""
 
 from typing import NotRequired, TypedDict
 
@@ -14,7 +14,10 @@ class SeedPair(TypedDict):
 
 
 class Page(TypedDict):
-    """A text of the corpus (chapter 2): `id` is the content id of `text`; where it comes from goes with it."""
+    """A text of the corpus (chapter 2), with where it comes from.
+
+    `id` is the content id of `text`.
+    """
 
     id: str
     source_id: NotRequired[str | int]
@@ -24,7 +27,10 @@ class Page(TypedDict):
 
 
 class Candidate(TypedDict):
-    """A page with the instruction that was written for it (chapter 3): the page's text is the output."""
+    """A page with the instruction that was written for it (chapter 3).
+
+    The page's text is the output.
+    """
 
     id: str
     source_id: NotRequired[str | int]
@@ -35,7 +41,7 @@ class Candidate(TypedDict):
 
 
 class Rating(TypedDict):
-    """The probabilities of the ratings 0, 1, 2 of a candidate, and its most likely rating (chapter 4)."""
+    """The probabilities of a candidate's ratings 0, 1, 2, and the most likely one (chapter 4)."""
 
     id: str
     p0: float
@@ -55,7 +61,10 @@ class RatedCandidate(Candidate):
 
 
 class PseudoRating(TypedDict):
-    """A row that an evaluator learns from (paper 3.3): kind "true", "damaged", "follower" or "mismatched"."""
+    """A row that an evaluator learns from (paper 3.3).
+
+    Its kind is "true", "damaged", "follower" or "mismatched".
+    """
 
     instruction: str
     output: str

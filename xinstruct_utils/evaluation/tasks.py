@@ -16,13 +16,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple, NotRequired, TypedDict
 
-from xinstruct_utils.atlas import BASE_MODEL
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest, file_hash, read_json, write_json
 from xinstruct_utils.core.languages import LANGUAGES
 from xinstruct_utils.core.paper import paper_numbers
 from xinstruct_utils.core.process import finish_job
 from xinstruct_utils.data.readers import json_lines
+from xinstruct_utils.models.loading import model_path
 
 FILES = Path(__file__).with_name("task_files")
 CONNECTORS = {"cause": "because", "effect": "therefore"}
@@ -265,7 +265,7 @@ def job(model: str | Path, folders: dict[str, str | Path | None], limit: int = 0
     the hub}; limit: items a task, 0 for all. Local data are known by their content.
     """
     hashes = [file_hash(data_file(name, folder)) for name, folder in folders.items() if folder]
-    return dict(model=str(BASE_MODEL if model == "atlas" else model), tasks=[*folders],
+    return dict(model=model_path(str(model)), tasks=[*folders],
                 limit=limit, data=digest(hashes)[:16], **settings,
                 folders={name: str(folder or "") for name, folder in folders.items()})
 

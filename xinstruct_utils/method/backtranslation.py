@@ -41,6 +41,9 @@ def candidate_fault(instruction: str, finish_reason: str,
 
 
 def candidate(page: Page, instruction: str) -> Candidate:
-    """A page and its instruction as a candidate: the page's text is the output, all else goes with it."""
+    """A page and its instruction as a candidate.
+
+    The page's text is the output; all else goes with it.
+    """
     kept = {name: value for name, value in page.items() if name != "text"}
     return kept | {"instruction": instruction, "output": page["text"]}

@@ -1,16 +1,23 @@
 """Batches of token ids: sorted by length, within a budget of padded tokens."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
-def batches(lengths, budget):
-    """Indices of prompts, longest first, in batches whose padded size stays within `budget` tokens."""
-    order, batch, out = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)), [], []
+def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices of prompts, longest first, in batches of at most `budget` tokens with padding."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    groups: list[list[int]] = []
+    batch: list[int] = []
     for i in order:
         if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
-            out.append(batch)
+            groups.append(batch)
             batch = []
         batch.append(i)
-    return out + [batch] if batch else out
+    return [*groups, batch] if batch else groups
 
 
 def missing(task: str, reason: str) -> dict[str, object]:
@@ -22,7 +29,7 @@ def missing(task: str, reason: str) -> dict[str, object]:
     return {"generated": "", "finish_reason": reason, "tokens": 0}
 
 
-def unread(s, ids, limit):
+def unread(s: dict, ids: Sequence[int], limit: int | None) -> dict[str, object] | None:
     """The result of a row that is too long for the model with what it has to write, else None.
 
     Past its context a model would answer, but with nonsense; the row is neither cut nor asked, and
@@ -34,10 +41,11 @@ def unread(s, ids, limit):
     return missing(s["task"], "context")
 
 
-def padded(ids, pad):
+def padded(ids: Sequence[Sequence[int]], pad: int) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Token ids padded on the left, and their mask: two tensors of shape (rows, longest)."""
     import torch
 
     width = max(map(len, ids))
-    tokens = torch.tensor([[pad] * (width - len(i)) + i for i in ids])
+    tokens = torch.tensor([[pad] * (width - len(i)) + list(i) for i in ids])
     mask = torch.tensor([[0] * (width - len(i)) + [1] * len(i) for i in ids])
     return tokens, mask

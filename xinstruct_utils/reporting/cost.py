@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from xinstruct_utils.atlas import BASE_MODEL
 from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
@@ -23,6 +22,7 @@ from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.evaluation import tasks
 from xinstruct_utils.method import seeds
 from xinstruct_utils.method.translation import GOOGLE_USD
+from xinstruct_utils.models.loading import model_path
 from xinstruct_utils.workflow.chapters import of_run
 
 Kind = Literal["train", "read", "write"]
@@ -96,7 +96,7 @@ def parameters(model: str) -> int:
 
     Raises InputError where neither tells.
     """
-    folder = BASE_MODEL if model == "atlas" else Path(model)
+    folder = Path(model_path(model))
     total = sum(map(_weights_in, folder.glob("*.safetensors")))
     if total:
         return total

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xinstruct_utils.config.profile import GROUPS, MACHINE, Profile
+from xinstruct_utils.config.profile import MACHINE, Profile
 from xinstruct_utils.config.runs import load_run
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import known_hash, read_json, write_bytes
@@ -37,9 +37,7 @@ def step_key(name: str, profile: Profile, run: str, lang: str,
     Across languages, on these too. Raises InputError where the notebook and the call do not fit
     (see `notebooks.parameters_of`).
     """
-    values = profile.model_dump()
-    settings = {group: {setting: values[setting] for setting in GROUPS[group]}
-                for group in setting_groups(name)}
+    settings = {group: profile.group(group) for group in setting_groups(name)}
     key = {"parameters": parameters_of(name, profile, run, lang, iteration), **code_key(name),
            "settings": settings}
     if lang == "all":

@@ -63,8 +63,7 @@ class Step:
         if group not in GROUPS:
             raise InputError(f"{self.notebook}: no group of settings {group!r}: expected one of "
                              f"{', '.join(GROUPS)}")
-        values = load_run(self.run).model_dump()
-        self.groups[group] = {name: values[name] for name in GROUPS[group]}
+        self.groups[group] = load_run(self.run).group(group)
         return self.groups[group] | changes
 
     def keyed(self, name: str, values: dict[str, Any]) -> Path:
