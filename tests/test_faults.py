@@ -1,4 +1,4 @@
-"""Killed ten times at random moments, the smoke run ends in the same bytes as one that nobody disturbed."""
+"""Killed ten times at random moments, the smoke run ends in the bytes of one left undisturbed."""
 
 import os
 import random
@@ -13,24 +13,27 @@ import pytest
 from conftest import snakemake
 
 KILLS = 10
-# Files that hold clocks, paths, or what a kernel printed; all others are data. The bytes of a database depend on how often
-# it was opened; its labels stand beside it as JSONL.
-TIMED = {"notebook.ipynb", "manifest.json", "measures.json", "figures.json", "finish.json", "done.json", "inputs.json", ".lock"}
+# Files that hold clocks, paths, or what a kernel printed; all others are data. The bytes of a
+# database depend on how often it was opened; its labels stand beside it as JSONL.
+TIMED = {"notebook.ipynb", "manifest.json", "measures.json", "figures.json", "finish.json",
+         "done.json", "inputs.json", ".lock"}
 
 
 def data_files(run):
     """{path: bytes} of a run's data."""
     return {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*"))
-            if p.is_file() and p.name not in TIMED and not p.name.endswith((".log", ".settings.json", ".sqlite", "-wal", "-shm"))
+            if p.is_file() and p.name not in TIMED
+            and not p.name.endswith((".log", ".settings.json", ".sqlite", "-wal", "-shm"))
             and not {"logs", ".hashes", ".now"} & set(p.parts)}
 
 
 def survivors(root):
-    """Processes of a folder of runs that live: they have it in their environment, whatever session they are in."""
+    """Processes of a folder of runs that live, in any session: it is in their environment."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("XINSTRUCT_RUNS") == str(root) and process.status() != psutil.STATUS_ZOMBIE:
+            ours = process.environ().get("XINSTRUCT_RUNS") == str(root)
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(" ".join(process.cmdline()))
         except psutil.Error:
             pass
@@ -45,7 +48,8 @@ def wait_until_gone(root, seconds=5):
 
 
 def test_a_survivor_would_be_seen(tmp_path):
-    child = subprocess.Popen(["sleep", "60"], env=os.environ | {"XINSTRUCT_RUNS": str(tmp_path)}, start_new_session=True)
+    child = subprocess.Popen(["sleep", "60"], env=os.environ | {"XINSTRUCT_RUNS": str(tmp_path)},
+                             start_new_session=True)
     time.sleep(0.2)
     assert len(survivors(tmp_path)) == 1
     child.kill()
@@ -77,7 +81,8 @@ def test_ten_kills_at_random_moments_change_no_byte_and_leave_no_process(smoke, 
             assert wait_until_gone(tmp_path) == []
         else:
             assert child.returncode == 0, output[-4000:]
-            shutil.rmtree(tmp_path / "smoke")          # done before the tenth kill: once more from the start
+            # done before the tenth kill: once more from the start
+            shutil.rmtree(tmp_path / "smoke")
     child = snakemake(tmp_path, "--config", "profile=smoke", "run=smoke")
     output, _ = child.communicate()
     assert child.returncode == 0, output[-4000:]

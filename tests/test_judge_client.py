@@ -1,4 +1,7 @@
-"""The judge's client against real HTTP servers on loopback: faults, kills, money, batch jobs, and `transformers serve`."""
+"""The judge's client against real HTTP servers on loopback.
+
+Faults, kills, money, batch jobs, and `transformers serve`.
+"""
 
 import asyncio
 import hashlib
@@ -28,8 +31,8 @@ from xinstruct_utils.inference import chat as chat_module
 from xinstruct_utils.prompts.replies import tagged
 from xinstruct_utils.prompts.requests import VIEWS
 
-LATENCY, CONCURRENCY, PATIENCE, FAULTS = 0.14, 16, 0.2, ("429", "500", "time-out", "cut", "not JSON", "empty",
-                                                   "drip")
+LATENCY, CONCURRENCY, PATIENCE = 0.14, 16, 0.2
+FAULTS = ("429", "500", "time-out", "cut", "not JSON", "empty", "drip")
 KEY = "sk-loopback-0123456789"
 
 
@@ -39,7 +42,7 @@ def draw(*words):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Chat completions whose scores depend on the prompt; a share of the tries is hit by a fault."""
+    """Chat completions whose scores depend on the prompt; a fault hits a share of the tries."""
 
     protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
 
@@ -48,7 +51,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status, body, **headers):
         self.send_response(status)
-        for name, value in {"content-type": "application/json", "content-length": len(body), **headers}.items():
+        for name, value in {"content-type": "application/json", "content-length": len(body),
+                            **headers}.items():
             self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
         self.wfile.write(body)
@@ -66,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def connected(self):
-        """Is the client still there? What it does not wait for any more is neither answered nor paid for."""
+        """Is the client still there? What it does not wait for is neither answered nor paid for."""
         self.connection.setblocking(False)
         try:
             return self.connection.recv(1, socket.MSG_PEEK) != b""
@@ -104,7 +108,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "429":
             return self.send(429, b'{"error": {"message": "slow down"}}', retry_after=PATIENCE)
         if fault in ("500", "401"):
-            return self.send(int(fault), json.dumps({"error": {"message": f"no: {self.headers['authorization']}"}}).encode())
+            error = {"error": {"message": f"no: {self.headers['authorization']}"}}
+            return self.send(int(fault), json.dumps(error).encode())
         if fault == "cut":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
@@ -112,10 +117,12 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "not JSON":
             return self.send(200, b'{"choices": [{"message": {"cont')
         if fault == "404":
-            return self.send(404, b'{"error": {"message": "no such model", "code": "model_not_found"}}')
+            return self.send(404,
+                             b'{"error": {"message": "no such model", "code": "model_not_found"}}')
         text = "" if fault == "empty" else self.server.reply(body["messages"][-1]["content"])
         made = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
-                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+                "choices": [{"index": 0, "finish_reason": "stop",
+                             "message": {"role": "assistant", "content": text}}],
                 "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}}
         if fault == "drip":
             return self.drip(json.dumps(made).encode())
@@ -144,10 +151,15 @@ def serving(share=0.0, latency=0.0, reply=scores, client_timeout=0.9, only=FAULT
             pass
 
     server = Server(("127.0.0.1", 0), handler)
-    server.lock, server.tries, server.paid, server.faults, server.seen = threading.Lock(), {}, {}, [], set()
+    server.lock = threading.Lock()
+    server.tries, server.paid, server.faults, server.seen = {}, {}, [], set()
     server.busy, server.active, server.spans = [], 0, []
     server.latency, server.reply, server.client_timeout = latency, reply, client_timeout
-    server.fault = lambda key, n: only[int(draw(key, n, "kind") * len(only))] if draw(key, n) < share else None
+
+    def fault(key, n):
+        return only[int(draw(key, n, "kind") * len(only))] if draw(key, n) < share else None
+
+    server.fault = fault
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -163,8 +175,8 @@ from xinstruct_utils.inference.chat import Client
 path, url, out, n = *sys.argv[1:4], int(sys.argv[4])
 rows = [{"id": k, "instruction": f"Question {k}?"} for k in range(n)]
 a, b = ({k: f"answer {who} to {k}" for k in range(n)} for who in "AB")
-server = Client(path, "judge", url, concurrency=16, price_in=1.0, price_out=1.0, max_cost_usd=9.0, timeout=0.9, tries=12,
-                       backoff=0.05)
+server = Client(path, "judge", url, concurrency=16, price_in=1.0, price_out=1.0, max_cost_usd=9.0,
+                timeout=0.9, tries=12, backoff=0.05)
 verdicts = judge.compare(rows, a, b, judge.remote(server, "sw", [(rows, a, b)]))
 json.dump(verdicts, open(out, "w"))
 """
@@ -174,7 +186,8 @@ def judging(tmp_path, server, n, name):
     """Start the judge in a process of its own."""
     env = os.environ | {"PYTHONPATH": str(REPO), "OPENAI_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
     words = [str(tmp_path / f"{name}.sqlite"), server.url, str(tmp_path / name), str(n)]
-    return subprocess.Popen([sys.executable, "-c", JUDGE, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    return subprocess.Popen([sys.executable, "-c", JUDGE, *words], env=env, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT,
                             text=True)
 
 
@@ -185,20 +198,23 @@ def finished(child):
 
 
 def working(server, lives):
-    """Seconds from first to last request of each process; `lives` are the times at which they ended."""
+    """Seconds from first to last request of each process; `lives` are the times of their ends."""
     taken, begun = 0.0, 0.0
     for ended in lives:
         spans = [s for s in server.spans if begun < s[0] < ended]
-        taken, begun = taken + min(ended, max(s[1] for s in spans)) - min(s[0] for s in spans), ended
+        last = min(ended, max(s[1] for s in spans))
+        taken, begun = taken + last - min(s[0] for s in spans), ended
     return taken
 
 
-def test_a_run_with_faults_killed_twice_loses_nothing_pays_nothing_twice_and_is_hardly_slower(tmp_path):
+def test_a_run_with_faults_killed_twice_loses_nothing_pays_nothing_twice_and_is_hardly_slower(
+        tmp_path):
     n, lives = 640, []
     with serving(latency=0.01) as calm:
         finished(judging(tmp_path, calm, n, "calm"))
     with serving(0.3, LATENCY) as rough:
-        for part in (0.25, 0.6):                              # killed after a quarter, and after six tenths
+        # killed after a quarter, and after six tenths
+        for part in (0.25, 0.6):
             child = judging(tmp_path, rough, n, "rough")
             while len(rough.paid) < part * 2 * n:
                 assert child.poll() is None, child.communicate()[0][-3000:]
@@ -213,19 +229,25 @@ def test_a_run_with_faults_killed_twice_loses_nothing_pays_nothing_twice_and_is_
         kept = store.execute("SELECT count(*), count(DISTINCT key) FROM replies").fetchone()
     assert result == calm_result and len(result) == n
     assert kept == (2 * n, 2 * n) and len(rough.paid) == 2 * n
-    # A reply on its way to a process in the moment of the kill goes with it; nothing that came before is asked again.
+    # A reply on its way to a process in the moment of the kill goes with it; nothing that came
+    # before is asked again.
     twice = [times for times in rough.paid.values() if len(times) > 1]
-    assert len(twice) <= 2 * CONCURRENCY and all(any(abs(k - times[0]) < 0.3 for k in lives) for times in twice)
+    assert len(twice) <= 2 * CONCURRENCY
+    assert all(any(abs(k - times[0]) < 0.3 for k in lives) for times in twice)
     assert all(rough.faults.count(f) > 20 for f in FAULTS)
     assert KEY not in output and KEY.encode() not in (tmp_path / "rough.sqlite").read_bytes()
-    # Wall time from first to last request of each process, without the time in which a fault held one of the places.
+    # Wall time from first to last request of each process, without the time in which a fault held
+    # one of the places.
     taken = working(rough, lives)
     held = sum(s[1] - s[0] for s in rough.spans if s[2]) + PATIENCE * rough.faults.count("429")
     ideal = 2 * n * LATENCY / CONCURRENCY
-    print(f"{len(rough.faults)} tries, {len(rough.faults) - rough.faults.count(None)} of them faults; on its way at a kill: "
-          f"{len(twice)}; ideal {ideal:.1f} s, taken {taken:.1f} s, {taken - held / CONCURRENCY:.1f} s without the faults' waits")
+    faults = len(rough.faults) - rough.faults.count(None)
+    print(f"{len(rough.faults)} tries, {faults} of them faults; on its way at a kill: "
+          f"{len(twice)}; ideal {ideal:.1f} s, taken {taken:.1f} s, "
+          f"{taken - held / CONCURRENCY:.1f} s without the faults' waits")
     assert max(rough.busy) <= CONCURRENCY + len(lives)
-    # Where others hold the processor, the same requests without faults took longer than their waits too: that much is theirs.
+    # Where others hold the processor, the same requests without faults took longer than their waits
+    # too: that much is theirs.
     busy = os.getloadavg()[0] > 1.2 * os.cpu_count()
     others = max(0.0, working(calm, [time.time()]) - 2 * n * 0.01 / CONCURRENCY) if busy else 0.0
     assert taken - held / CONCURRENCY - others <= 1.5 * ideal
@@ -238,7 +260,8 @@ def key(monkeypatch):
 
 def ask(path, server, n=20, bodies=None, **settings):
     """Ask a client for n replies; returns it and them."""
-    made = chat_module.Client(path / "c.sqlite", "judge", server.url, **{"backoff": 0.01, "max_cost_usd": 1.0, **settings})
+    made = chat_module.Client(path / "c.sqlite", "judge", server.url,
+                              **{"backoff": 0.01, "max_cost_usd": 1.0, **settings})
     return made, made.ask(bodies or [made.body(f"Question {k}?", 20) for k in range(n)])
 
 
@@ -247,7 +270,8 @@ def test_what_was_answered_is_not_asked_again_and_another_setting_is_another_req
         first = ask(tmp_path, server)[1]
         assert ask(tmp_path, server)[1] == first and len(server.faults) == 20
         made = chat_module.Client(tmp_path / "c.sqlite", "judge", server.url)
-        bodies = [made.body("Question 1?", 20, **more) for more in ({}, {"temperature": 1.0}, {"seed": 1}, {"model": "b"})]
+        bodies = [made.body("Question 1?", 20, **more)
+                  for more in ({}, {"temperature": 1.0}, {"seed": 1}, {"model": "b"})]
         assert ask(tmp_path, server, bodies=bodies)[1][0] == first[1] and len(server.faults) == 23
         assert server.seen == {f"Bearer {KEY}"}
 
@@ -260,13 +284,16 @@ def test_equal_requests_are_sent_once(tmp_path, key):
 
 
 def test_nothing_is_sent_that_could_cost_more_than_the_limit(tmp_path, key):
-    with serving() as server, pytest.raises(InputError, match="nothing was sent: set max_cost_usd higher"):
+    with serving() as server, pytest.raises(InputError,
+                                            match="nothing was sent: set max_cost_usd higher"):
         ask(tmp_path, server, price_in=100.0, price_out=1000.0, max_cost_usd=0.1)
     assert server.faults == []
 
 
-def test_a_cost_that_outgrows_its_estimate_stops_at_the_limit_and_keeps_what_was_paid(tmp_path, key):
-    with serving() as server, pytest.raises(InputError, match="the budget is spent"):    # the server counts 100 tokens, not 14
+def test_a_cost_that_outgrows_its_estimate_stops_at_the_limit_and_keeps_what_was_paid(
+        tmp_path, key):
+    # the server counts 100 tokens, not 14
+    with serving() as server, pytest.raises(InputError, match="the budget is spent"):
         ask(tmp_path, server, 50, price_in=100.0, price_out=1.0, max_cost_usd=0.1, concurrency=1)
     spent = chat_module.Client(tmp_path / "c.sqlite", "judge", server.url).spent()
     assert 0.09 < spent["usd"] <= 0.11 and spent["requests"] == len(server.paid) == 10
@@ -277,24 +304,31 @@ def test_the_real_cost_counts_unusable_replies_too(tmp_path, key):
         made, _ = ask(tmp_path, server, 40, price_in=1.0, price_out=2.0, tries=12)
     tries = len(server.faults)
     assert tries > 45 and made.failures == {"empty message": tries - 40}
-    assert made.spent() == pytest.approx({"requests": tries, "tokens_in": 100 * tries, "tokens_out": 10 * tries,
+    assert made.spent() == pytest.approx({"requests": tries, "tokens_in": 100 * tries,
+                                          "tokens_out": 10 * tries,
                                           "usd": tries * (100 * 1 + 10 * 2) / 1e6})
 
 
 def test_failures_are_never_kept(tmp_path, key):
-    with serving(1.0, only=("500",)) as server, pytest.raises(InputError, match="20 of 20 requests have no reply"):
+    lost = pytest.raises(InputError, match="20 of 20 requests have no reply")
+    with serving(1.0, only=("500",)) as server, lost:
         ask(tmp_path, server, tries=2)
     with sqlite3.connect(tmp_path / "c.sqlite") as store:
-        assert store.execute("SELECT count(*) FROM replies").fetchone() == (0,) and len(server.faults) == 40
+        assert store.execute("SELECT count(*) FROM replies").fetchone() == (0,)
+        assert len(server.faults) == 40
 
 
 def test_a_refused_key_stops_at_once_and_shows_the_key_nowhere(tmp_path, key, capsys, caplog):
     caplog.set_level("DEBUG")
-    with serving(1.0, only=("401",)) as server, pytest.raises(InputError) as error:      # this server sends the key back
+    # this server sends the key back
+    with serving(1.0, only=("401",)) as server, pytest.raises(InputError) as error:
         ask(tmp_path, server, 200, concurrency=2)
     told = capsys.readouterr()
-    assert "refuses requests to judge" in str(error.value) and "***" in str(error.value) and len(server.faults) < 10
-    texts = [str(error.value), told.out, told.err, caplog.text, *(p.read_bytes().decode("latin-1") for p in tmp_path.iterdir())]
+    assert "refuses requests to judge" in str(error.value)
+    assert "***" in str(error.value)
+    assert len(server.faults) < 10
+    texts = [str(error.value), told.out, told.err, caplog.text,
+             *(p.read_bytes().decode("latin-1") for p in tmp_path.iterdir())]
     assert not any(KEY in text for text in texts)
 
 
@@ -320,13 +354,20 @@ def test_it_works_inside_a_running_event_loop_as_in_a_notebook(tmp_path, key):
         assert len(asyncio.run(cell())) == 20
 
 
+def prompt(line):
+    """What a line of a batch job asks."""
+    return line["body"]["messages"][0]["content"]
+
+
 class BatchHandler(Handler):
     """The Batch API: a job is done at the third look; a line of its output may be an error."""
 
     def do_GET(self):
         server, words = self.server, self.path.split("?")[0].split("/")
         if words[-2:] == ["v1", "batches"]:
-            return self.send(200, json.dumps({"object": "list", "data": list(server.jobs.values()), "has_more": False}).encode())
+            return self.send(200,
+                             json.dumps({"object": "list", "data": list(server.jobs.values()),
+                                         "has_more": False}).encode())
         if words[-1] == "content":
             return self.send(200, server.files[words[-2]], content_type="application/binary")
         job = server.jobs[words[-1]]
@@ -334,11 +375,14 @@ class BatchHandler(Handler):
         if job["looks"] == 3:
             lines = [json.loads(line) for line in server.files[job["input_file_id"]].split(b"\n")]
             made = [{"custom_id": x["custom_id"], "response": {"status_code": 200, "body": {
-                "choices": [{"message": {"content": server.reply(x["body"]["messages"][0]["content"])}, "finish_reason": "stop"}],
+                "choices": [{"message": {"content": server.reply(prompt(x))},
+                             "finish_reason": "stop"}],
                 "usage": {"prompt_tokens": 100, "completion_tokens": 10}}}} for x in lines]
             if server.bad:
-                made[server.bad.pop()]["response"] = {"status_code": 500, "body": {"error": {"message": "lost"}}}
-            server.files["out-" + job["id"]] = "\n".join(json.dumps(x, ensure_ascii=False) for x in made).encode()
+                made[server.bad.pop()]["response"] = {"status_code": 500,
+                                                      "body": {"error": {"message": "lost"}}}
+            lines = [json.dumps(x, ensure_ascii=False) for x in made]
+            server.files["out-" + job["id"]] = "\n".join(lines).encode()
             job |= {"status": "completed", "output_file_id": "out-" + job["id"]}
         return self.send(200, json.dumps(job).encode())
 
@@ -349,9 +393,12 @@ class BatchHandler(Handler):
             part = next(p for p in raw.split(b"--" + boundary) if b"filename=" in p)
             name = f"file-{len(server.files)}"
             server.files[name] = part.split(b"\r\n\r\n", 1)[1].removesuffix(b"\r\n")
-            return self.send(200, json.dumps({"id": name, "object": "file", "bytes": 1, "created_at": 0, "filename": "x",
+            return self.send(200,
+                             json.dumps({"id": name, "object": "file", "bytes": 1, "created_at": 0,
+                                         "filename": "x",
                                               "purpose": "batch", "status": "processed"}).encode())
-        job = json.loads(raw) | {"id": f"job-{len(server.jobs)}", "object": "batch", "created_at": 0, "status": "in_progress",
+        job = json.loads(raw) | {"id": f"job-{len(server.jobs)}", "object": "batch",
+                                 "created_at": 0, "status": "in_progress",
                                  "looks": 0}
         server.jobs[job["id"]] = job
         return self.send(200, json.dumps(job).encode())
@@ -365,20 +412,25 @@ def batches(bad=()):
 
 
 def asked_in_batch(path, url, poll_s=0.01):
-    made = chat_module.Client(path / "b.sqlite", "judge", url, price_in=100.0, price_out=100.0, max_cost_usd=1.0)
-    return made, made.ask([made.body(f"Question {k}?", 20) for k in range(30)], batch=True, poll_s=poll_s)
+    made = chat_module.Client(path / "b.sqlite", "judge", url, price_in=100.0, price_out=100.0,
+                              max_cost_usd=1.0)
+    return made, made.ask([made.body(f"Question {k}?", 20) for k in range(30)], batch=True,
+                          poll_s=poll_s)
 
 
 def test_a_batch_job_answers_everything_at_half_the_price(tmp_path, key):
     with batches() as server:
         made, replies = asked_in_batch(tmp_path, server.url)
-    assert [r["text"].split(" \u2028 ")[0] for r in replies] == [f"Question {k}?" for k in range(30)] and len(server.jobs) == 1
+    assert [r["text"].split(" \u2028 ")[0]
+            for r in replies] == [f"Question {k}?" for k in range(30)]
+    assert len(server.jobs) == 1
     assert made.spent()["usd"] == pytest.approx(30 * 110 * 100 / 1e6 / 2)
 
 
 @pytest.mark.parametrize("lose_the_id", [False, True])
 def test_a_killed_notebook_finds_its_batch_job_again(tmp_path, key, lose_the_id):
-    code = ("import sys; from pathlib import Path; sys.path.insert(0, 'tests'); import test_judge_client as t; "
+    code = ("import sys; from pathlib import Path; sys.path.insert(0, 'tests'); "
+            "import test_judge_client as t; "
             "t.asked_in_batch(Path(sys.argv[1]), sys.argv[2], 60)")
     with batches() as server:
         child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), server.url], cwd=REPO,
@@ -388,7 +440,8 @@ def test_a_killed_notebook_finds_its_batch_job_again(tmp_path, key, lose_the_id)
             time.sleep(0.02)
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
-        if lose_the_id:                                       # as if killed between sending the job and noting its id
+        # as if killed between sending the job and noting its id
+        if lose_the_id:
             with sqlite3.connect(tmp_path / "b.sqlite") as store:
                 store.execute("UPDATE jobs SET id = NULL")
         made, replies = asked_in_batch(tmp_path, server.url)
@@ -404,19 +457,22 @@ def test_a_failed_line_of_a_batch_is_told_and_asked_for_by_the_next_job(tmp_path
 
 
 def folder_with_models(runs):
-    """A run whose three tuned models are the Atlas's base model: what it answers does not matter here."""
+    """A run whose three tuned models are the Atlas's base model: no answer of it matters here."""
     home = runs / "served" / "sw" / "08_instruction_tuning"
     names = ("refined", "unrefined", "seed")
     for name in names:
         shutil.copytree(BASE_MODEL, home / "models" / name)
-    write_json(home / "manifest.json", {"outputs": {f"models/{name}/model.safetensors": "" for name in names}})
+    write_json(home / "manifest.json",
+               {"outputs": {f"models/{name}/model.safetensors": "" for name in names}})
     return home / "models" / "seed"
 
 
 def benchmark_files(home):
-    """Three prompts of Vicuna and two of WizardLM in their own format, and another model's answers to all of them."""
-    vicuna = [{"question_id": k, "category": c, "turns": [f"Question {k}?"]} for k, c in enumerate(("math", "generic", "math"))]
-    wizard = [{"idx": k, "Skill": "Math", "Difficulty": 9 - 8 * k, "Instruction": f"Task {k}."} for k in range(2)]
+    """Three prompts of Vicuna, two of WizardLM in their formats, another model's answers to all."""
+    vicuna = [{"question_id": k, "category": c, "turns": [f"Question {k}?"]}
+              for k, c in enumerate(("math", "generic", "math"))]
+    wizard = [{"idx": k, "Skill": "Math", "Difficulty": 9 - 8 * k, "Instruction": f"Task {k}."}
+              for k in range(2)]
     asked = [r["turns"][0] for r in vicuna] + [r["Instruction"] for r in wizard]
     chat = [{"instruction": q, "output": "Chat."} for q in asked]
     for name, rows in (("vicuna", vicuna), ("wizardlm", wizard), ("chat", chat)):
@@ -424,7 +480,8 @@ def benchmark_files(home):
     return [str(home / f"{name}.jsonl") for name in ("vicuna", "wizardlm", "chat")]
 
 
-def test_the_notebook_judges_benchmark_files_against_other_models_and_pools_them_as_table_5_does(runs, key, tmp_path):
+def test_the_notebook_judges_benchmark_files_against_other_models_and_pools_them_as_table_5_does(
+        runs, key, tmp_path):
     folder_with_models(runs)
     vicuna, wizard, chat = benchmark_files(tmp_path)
 
@@ -437,45 +494,61 @@ def test_the_notebook_judges_benchmark_files_against_other_models_and_pools_them
         return f"<score1>{a}</score1> <score2>{b}</score2>"
 
     with serving(reply=reply) as server:
-        settings = {"judge_by": "openai", "judge_model": "j", "judge_base_url": server.url, "benchmarks": f"{vicuna},{wizard}",
+        settings = {"judge_by": "openai", "judge_model": "j", "judge_base_url": server.url,
+                    "benchmarks": f"{vicuna},{wizard}",
                     "opponent": chat, "others": f"Bactrian-M={chat}", "max_new_tokens_output": 4}
-        command = [sys.executable, "-m", "xinstruct_utils", "run", "09_judge_evaluation", "--run", "served", "--profile", "smoke",
-                   "--lang", "sw", *(word for k, v in settings.items() for word in ("-p", f"{k}={v}"))]
-        made = subprocess.run(command, cwd=REPO, env=os.environ | {"PYTHONPATH": f"{REPO}:{os.environ.get('PYTHONPATH', '')}"},
+        command = [sys.executable, "-m", "xinstruct_utils", "run", "09_judge_evaluation", "--run",
+                   "served", "--profile", "smoke",
+                   "--lang", "sw",
+                   *(word for k, v in settings.items() for word in ("-p", f"{k}={v}"))]
+        made = subprocess.run(command, cwd=REPO, env=os.environ
+                              | {"PYTHONPATH": f"{REPO}:{os.environ.get('PYTHONPATH', '')}"},
                               capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-3000:]
     measured = read_json(runs / "served" / "sw" / "09_judge_evaluation" / "measures.json")
     table = measured["win_table"]["refined"]
     assert [table[b]["win"] for b in ("vicuna", "wizardlm", "vicuna + wizardlm")] == [0, 1, 2 / 5]
     assert [table[b]["n"] for b in ("vicuna", "wizardlm", "vicuna + wizardlm")] == [3, 2, 5]
-    assert table["vicuna + wizardlm"]["score"] == (3 * 2 + 2 * 9) / 5 and table["vicuna + wizardlm"]["read"] == 5
+    assert table["vicuna + wizardlm"]["score"] == (3 * 2 + 2 * 9) / 5
+    assert table["vicuna + wizardlm"]["read"] == 5
     assert table["vicuna + wizardlm"]["low"] < 0.4 < table["vicuna + wizardlm"]["high"]
     assert measured["win_table"].keys() == {"refined", "unrefined", "seed", "Bactrian-M"}
-    assert measured["won"]["refined"] == {"math": [0, 2], "generic": [0, 1], "all": [0, 3]}      # Vicuna's math, not WizardLM's
+    # Vicuna's math, not WizardLM's
+    assert measured["won"]["refined"] == {"math": [0, 2], "generic": [0, 1], "all": [0, 3]}
     assert set(measured["views"]) == {"refined", "unrefined", "seed", "Bactrian-M", "opponent"}
     rows = list(read_jsonl(runs / "served" / "sw" / "09_judge_evaluation" / "verdicts.jsonl"))
     assert ("refined", "Bactrian-M") in {(r["model_a"], r["model_b"]) for r in rows}
-    assert {r[f"decoding_{side}"] for r in rows for side in "ab"} == {"sampled"}     # a judge on a server is not free
-    assert all(tagged(text) == tuple(scores[::-1] if k else scores)          # a verdict can be audited from its row
-               for r in rows for k, (text, scores) in enumerate(zip(r["replies"], r["orders"], strict=True)))
+    # a judge on a server is not free
+    assert {r[f"decoding_{side}"] for r in rows for side in "ab"} == {"sampled"}
+    # a verdict can be audited from its row
+    assert all(tagged(text) == tuple(scores[::-1] if k else scores)
+               for r in rows
+               for k, (text, scores) in enumerate(zip(r["replies"], r["orders"], strict=True)))
     seen = list(read_jsonl(runs / "served" / "sw" / "09_judge_evaluation" / "views.jsonl"))
-    assert all((r["helpfulness"], r["relevance"], r["accuracy"]) == tagged(r["reply"], VIEWS) for r in seen)
+    assert all((r["helpfulness"], r["relevance"], r["accuracy"]) == tagged(r["reply"], VIEWS)
+               for r in seen)
 
 
 @pytest.mark.skipif(not all(map(importlib.util.find_spec, ("fastapi", "uvicorn"))),
-                    reason="transformers serve needs fastapi and uvicorn (pip install 'transformers[serving]')")
-def test_the_notebook_runs_against_transformers_serve_and_a_judge_that_cannot_judge_is_unparsed(runs, key):
+                    reason="transformers serve needs fastapi and uvicorn "
+                           "(pip install 'transformers[serving]')")
+def test_the_notebook_runs_against_transformers_serve_and_a_judge_that_cannot_judge_is_unparsed(
+        runs, key):
     model = folder_with_models(runs)
-    (model / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}\n\n{% endfor %}")
+    template = "{% for m in messages %}{{ m.content }}\n\n{% endfor %}"
+    (model / "chat_template.jinja").write_text(template)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    line = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(model), "--host", "127.0.0.1",
+    line = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(model), "--host",
+            "127.0.0.1",
             "--port", str(port), "--device", "cpu"]
     server = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    settings = {"prompt_count": 2, "judge_by": "openai", "judge_model": model, "judge_max_tokens": 8, "judge_concurrency": 1,
+    settings = {"prompt_count": 2, "judge_by": "openai", "judge_model": model,
+                "judge_max_tokens": 8, "judge_concurrency": 1,
                 "judge_base_url": f"http://127.0.0.1:{port}/v1", "max_new_tokens_output": 8}
-    command = [sys.executable, "-m", "xinstruct_utils", "run", "09_judge_evaluation", "--run", "served", "--profile", "smoke",
+    command = [sys.executable, "-m", "xinstruct_utils", "run", "09_judge_evaluation", "--run",
+               "served", "--profile", "smoke",
                "--lang", "sw", *(word for k, v in settings.items() for word in ("-p", f"{k}={v}"))]
     try:
         for _ in range(600):
@@ -485,7 +558,8 @@ def test_the_notebook_runs_against_transformers_serve_and_a_judge_that_cannot_ju
             except OSError:
                 assert server.poll() is None
                 time.sleep(0.1)
-        made = subprocess.run(command, cwd=REPO, env=os.environ | {"PYTHONPATH": f"{REPO}:{os.environ.get('PYTHONPATH', '')}"},
+        path = f"{REPO}:{os.environ.get('PYTHONPATH', '')}"
+        made = subprocess.run(command, cwd=REPO, env=os.environ | {"PYTHONPATH": path},
                               capture_output=True, text=True)
     finally:
         server.kill()
@@ -494,11 +568,15 @@ def test_the_notebook_runs_against_transformers_serve_and_a_judge_that_cannot_ju
     home = runs / "served" / "sw" / "09_judge_evaluation"
     measured, rows = read_json(home / "measures.json"), list(read_jsonl(home / "verdicts.jsonl"))
     assert {r["verdict"] for r in rows} == {"unparsed"} and all(r["score_a"] is None for r in rows)
-    assert all(isinstance(text, str) and text for r in rows for text in r["replies"])     # what could not be read is kept too
+    # what could not be read is kept too
+    assert all(isinstance(text, str) and text for r in rows for text in r["replies"])
     assert measured["unparsed"] == measured["judged"] > 0 and "score_refined" not in measured
     assert measured["refined_vs_seed"]["win"] == 0 and "order_flip_rate" not in measured
     with sqlite3.connect(runs / "served" / "requests" / "sw.sqlite") as store:
-        replies, attempts = store.execute("SELECT count(*), sum(request LIKE '%\"seed\"%') FROM replies").fetchone()
-    assert replies > attempts > 0                             # each unread reply was asked for once more
-    texts = [p.read_bytes() for p in (runs / "served").rglob("*") if p.is_file() and p.suffix != ".safetensors"]
+        counts = "SELECT count(*), sum(request LIKE '%\"seed\"%') FROM replies"
+        replies, attempts = store.execute(counts).fetchone()
+    # each unread reply was asked for once more
+    assert replies > attempts > 0
+    texts = [p.read_bytes() for p in (runs / "served").rglob("*") if p.is_file()
+             and p.suffix != ".safetensors"]
     assert not any(KEY.encode() in text for text in texts)

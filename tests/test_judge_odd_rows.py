@@ -1,4 +1,4 @@
-"""Each of the 86 odd reviews of FastChat's, row by row: what is read from it does not change unnoticed."""
+"""Each of FastChat's 86 odd reviews, row by row: what is read from it does not change unnoticed."""
 
 import re
 
@@ -9,7 +9,8 @@ from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.prompts import replies
 
 REVIEWS = REPO.parent / "shared" / "data" / "judge_reviews"
-LISTED = read_json(REPO / "tests" / "judge_odd_rows.json")     # {file:line: [score of A, score of B], or null where unparsed}
+# {file:line: [score of A, score of B], or null where unparsed}
+LISTED = read_json(REPO / "tests" / "judge_odd_rows.json")
 
 
 def odd_rows():
@@ -26,9 +27,11 @@ def odd_rows():
 def test_the_list_has_86_rows_and_keys_and_numbers_only():
     assert len(LISTED) == 86 and sum(scores is None for scores in LISTED.values()) == 5
     assert all(re.fullmatch(r"[\w.-]+\.jsonl:\d+", key) for key in LISTED)
-    assert all(scores is None or len(scores) == 2 and all(0 <= s <= 10 for s in scores) for scores in LISTED.values())
+    assert all(scores is None or len(scores) == 2 and all(0 <= s <= 10 for s in scores)
+               for scores in LISTED.values())
 
 
-@pytest.mark.skipif(not REVIEWS.exists(), reason="the judge reviews are not at ../shared/data/judge_reviews")
+@pytest.mark.skipif(not REVIEWS.exists(),
+                    reason="the judge reviews are not at ../shared/data/judge_reviews")
 def test_every_odd_review_is_read_as_listed():
     assert odd_rows() == LISTED

@@ -1,4 +1,7 @@
-"""The paper's tables beside a run's: what is missing stays empty, differences are of like with like, and 13 needs no truth."""
+"""The paper's tables beside a run's: what is missing stays empty, like is subtracted from like.
+
+Chapter 13 needs no truth.
+"""
 
 import json
 import os
@@ -25,76 +28,119 @@ def found(win, n=10, score=5.0):
 
 def run_of(benchmark, win=0.5):
     """Measures of chapter 9 in Swahili and Finnish."""
-    table = {"refined": {benchmark: found(win)}, "Bactrian-M 7B": {benchmark: found(win - 0.2, score=None)}}
+    table = {"refined": {benchmark: found(win)},
+             "Bactrian-M 7B": {benchmark: found(win - 0.2, score=None)}}
     return {code: {"win_table": table} for code in ("sw", "fi")}
 
 
 def test_table_5s_column_pools_the_prompts_of_its_two_benchmarks():
-    rows = [{"benchmark": b, "category": None, "difficulty": None, "verdict": v, "score_a": 1.0, "score_b": 0.0}
+    rows = [{"benchmark": b, "category": None, "difficulty": None, "verdict": v, "score_a": 1.0,
+             "score_b": 0.0}
             for b, wins, n in (("vicuna", 34, 80), ("wizardlm", 77, 218), ("lima", 300, 300))
             for v in ["win"] * wins + ["lose"] * (n - wins)]
     made = outcomes.table({"refined": rows})["refined"]
     assert made[paper_tables.TABLE5]["n"] == 298 and made[paper_tables.TABLE5]["win"] == 111 / 298
-    assert round(100 * made[paper_tables.TABLE5]["win"], 1) == PAPER["table5"]["X-Instruction 7B"]["fi"][0]      # 37.2
-    assert set(outcomes.table({"a": rows[:80]})["a"]) == {"vicuna"}                            # one alone is not pooled
+    # 37.2
+    assert round(100 * made[paper_tables.TABLE5]["win"],
+                 1) == PAPER["table5"]["X-Instruction 7B"]["fi"][0]
+    # one alone is not pooled
+    assert set(outcomes.table({"a": rows[:80]})["a"]) == {"vicuna"}
     assert outcomes.table({"a": rows[80:]})["a"]["all"]["n"] == 518
 
 
 def test_all_ten_languages_stand_there_and_only_like_is_subtracted_from_like():
-    made = paper_tables.win_rates(run_of(paper_tables.TABLE5), PAPER["table5"], paper_tables.TABLE5, "W", "here (x)", "x-7b")
-    assert list(made.columns) == [*paper_tables.MEDIUM, *paper_tables.LOW, "Avg"] and len(made.columns) == len(languages.LANGUAGES) + 1
-    assert made.loc[("here (x)", "refined"), "sw"] == "50.0 (40–60)" and made.loc[("here (x)", "refined"), "ta"] == ""
-    assert made.loc[("difference", "refined"), "sw"] == "-4.0" and made.loc[("difference", "refined"), "fi"] == "+12.8"
-    assert made.loc[("difference", "refined"), "Avg"] == "+4.4" and made.loc[("difference", "Bactrian-M 7B"), "fi"] == "-2.9"
-    assert made.loc[("n", "prompts"), "sw"] == "10" and made.loc[("n", "prompts"), "Avg"] == "2 languages"
-    made = paper_tables.win_rates(run_of(paper_tables.TABLE5), PAPER["table5"], paper_tables.TABLE5, "S", "here (x)", "x-13b")
-    assert made.loc[("here (x)", "refined"), "sw"] == "5.0 (n 9)" and made.loc[("difference", "refined"), "sw"] == "-2.1"
-    assert made.loc[("here (x)", "Bactrian-M 7B"), "sw"] == ""                              # no score could be read
-    made = paper_tables.win_rates(run_of("atlas"), PAPER["table5"], paper_tables.TABLE5, "W", "Atlas (toy)", "atlas")
-    assert ("Atlas (toy): atlas", "refined") in made.index and "difference" not in made.index.get_level_values(0)
+    made = paper_tables.win_rates(run_of(paper_tables.TABLE5), PAPER["table5"], paper_tables.TABLE5,
+                                  "W", "here (x)", "x-7b")
+    assert list(made.columns) == [*paper_tables.MEDIUM, *paper_tables.LOW, "Avg"]
+    assert len(made.columns) == len(languages.LANGUAGES) + 1
+    assert made.loc[("here (x)", "refined"), "sw"] == "50.0 (40–60)"
+    assert made.loc[("here (x)", "refined"), "ta"] == ""
+    assert made.loc[("difference", "refined"), "sw"] == "-4.0"
+    assert made.loc[("difference", "refined"), "fi"] == "+12.8"
+    assert made.loc[("difference", "refined"), "Avg"] == "+4.4"
+    assert made.loc[("difference", "Bactrian-M 7B"), "fi"] == "-2.9"
+    assert made.loc[("n", "prompts"), "sw"] == "10"
+    assert made.loc[("n", "prompts"), "Avg"] == "2 languages"
+    made = paper_tables.win_rates(run_of(paper_tables.TABLE5), PAPER["table5"], paper_tables.TABLE5,
+                                  "S", "here (x)", "x-13b")
+    assert made.loc[("here (x)", "refined"), "sw"] == "5.0 (n 9)"
+    assert made.loc[("difference", "refined"), "sw"] == "-2.1"
+    # no score could be read
+    assert made.loc[("here (x)", "Bactrian-M 7B"), "sw"] == ""
+    made = paper_tables.win_rates(run_of("atlas"), PAPER["table5"], paper_tables.TABLE5, "W",
+                                  "Atlas (toy)", "atlas")
+    assert ("Atlas (toy): atlas", "refined") in made.index
+    assert "difference" not in made.index.get_level_values(0)
 
 
 def test_table_4s_average_is_over_the_cells_that_exist():
-    judged = {c: {"win_table": {"refined": {b: found(0.6) for b in ("vicuna", "lima")}}} for c in ("bn", "fi")}
+    judged = {c: {"win_table": {"refined": {b: found(0.6) for b in ("vicuna", "lima")}}}
+              for c in ("bn", "fi")}
     row = paper_tables.table4_average(judged, PAPER, "here (x)", "x-7b").loc["X-Instruction 7B"]
-    assert list(row) == ["55.0", "60.0", "-1.5", "2 of 12"]                                 # 60 less 61.3 and 61.7
+    # 60 less 61.3 and 61.7
+    assert list(row) == ["55.0", "60.0", "-1.5", "2 of 12"]
 
 
 def test_a_run_without_any_measure_gives_the_papers_numbers_and_empty_cells():
     none = {"sw": {}}
-    tables = [paper_tables.lengths(none, PAPER["table2"], "h"), paper_tables.baselines(PAPER["table10"], none, "h"),
-              *(paper_tables.win_rates(none, paper_tables.table11(PAPER, b), b, f, "h", "x") for b in ("vicuna", "lima") for f in "WS"),
-              paper_tables.table4_average(none, PAPER, "h", "x"), paper_tables.views(none, PAPER["table6"], "h"),
-              paper_tables.tasks(none, PAPER["table7"], "h", "x"), paper_tables.categories(none, PAPER["table12"], "h"),
-              paper_tables.preferences(none, "h"), paper_tables.headlines(none, none, none, none, PAPER["results"], "h")]
+    tables = [paper_tables.lengths(none, PAPER["table2"], "h"),
+              paper_tables.baselines(PAPER["table10"], none, "h"),
+              *(paper_tables.win_rates(none, paper_tables.table11(PAPER, b), b, f, "h", "x")
+                for b in ("vicuna", "lima") for f in "WS"),
+              paper_tables.table4_average(none, PAPER, "h", "x"),
+              paper_tables.views(none, PAPER["table6"], "h"),
+              paper_tables.tasks(none, PAPER["table7"], "h", "x"),
+              paper_tables.categories(none, PAPER["table12"], "h"),
+              paper_tables.preferences(none, "h"),
+              paper_tables.headlines(none, none, none, none, PAPER["results"], "h")]
     for table in tables:
-        assert len(table) and not table.isna().any(axis=None) and not table.astype(str).isin(["nan", "None"]).any(axis=None)
-    assert paper_tables.lengths(none, PAPER["table2"], "h").loc["ur", ("output", "paper")] == "1246.9 ± 508.8"
+        assert len(table)
+        assert not table.isna().any(axis=None)
+        assert not table.astype(str).isin(["nan", "None"]).any(axis=None)
+    row = paper_tables.lengths(none, PAPER["table2"], "h").loc["ur"]
+    assert row["output", "paper"] == "1246.9 ± 508.8"
 
 
 def test_tables_of_lengths_views_tasks_and_categories_subtract_the_paper():
-    measured = {"sw": {"lengths": {s: {"mean": 110.0, "sd": 2.0, "n": 7} for s in ("instruction", "output")}}}
+    measured = {"sw": {"lengths": {s: {"mean": 110.0, "sd": 2.0, "n": 7}
+                                   for s in ("instruction", "output")}}}
     row = paper_tables.lengths(measured, PAPER["table2"], "h").loc["sw"]
-    assert row["instruction", "h"] == "110.0 ± 2.0" and row["instruction", "difference"] == "+10.0" and row["n", "h"] == 7
-    judged = {c: {"views": {"refined": {"helpfulness": h, "relevance": 9.1}}} for c, h in (("sw", 8.0), ("ur", 9.0))}
+    assert row["instruction", "h"] == "110.0 ± 2.0"
+    assert row["instruction", "difference"] == "+10.0"
+    assert row["n", "h"] == 7
+    judged = {c: {"views": {"refined": {"helpfulness": h, "relevance": 9.1}}}
+              for c, h in (("sw", 8.0), ("ur", 9.0))}
     made = paper_tables.views(judged, PAPER["table6"], "h")
-    assert [made.loc[(k, "refined"), "helpfulness"] for k in ("h", "difference")] == ["8.5 ± 0.7", "+0.4"]
-    done = {"sw": {"task_accuracy": {"xnli_refined": 0.5}, "task_stderr": {"xnli_refined": 0.01}, "task_items": {"xnli": 9}}}
+    assert [made.loc[(k, "refined"), "helpfulness"]
+            for k in ("h", "difference")] == ["8.5 ± 0.7", "+0.4"]
+    done = {"sw": {"task_accuracy": {"xnli_refined": 0.5}, "task_stderr": {"xnli_refined": 0.01},
+                   "task_items": {"xnli": 9}}}
     row = paper_tables.tasks(done, PAPER["table7"], "h", "x").loc[("xnli", "sw")]
-    assert row["h: refined"] == "50.0 ± 1.0" and row["difference"] == "+8.5" and row["n"] == 9 and row["h: base"] == ""
-    won = {"sw": {"won": {"seed": {"generic": [4, 10], "all": [4, 10]}, "refined": {"generic": [7, 10], "all": [7, 10]}}}}
+    assert row["h: refined"] == "50.0 ± 1.0"
+    assert row["difference"] == "+8.5"
+    assert row["n"] == 9
+    assert row["h: base"] == ""
+    won = {"sw": {"won": {"seed": {"generic": [4, 10], "all": [4, 10]},
+                          "refined": {"generic": [7, 10], "all": [7, 10]}}}}
     row = paper_tables.categories(won, PAPER["table12"], "h").loc["generic"]
-    assert [row[k] for k in ("paper: X-Instruction", "h: refined", "difference of gains")] == ["7.7 (+0.7)", "7.0 (+3.0)", "+2.3"]
+    assert [row[k]
+            for k in ("paper: X-Instruction", "h: refined",
+                      "difference of gains")] == ["7.7 (+0.7)", "7.0 (+3.0)", "+2.3"]
     toy = {"sw": {"won": {m: {"city": [1, 2], "all": [1, 2]} for m in ("seed", "refined")}}}
-    assert paper_tables.categories(toy, PAPER["table12"], "h").loc["all", "difference of gains"] == ""
+    row = paper_tables.categories(toy, PAPER["table12"], "h").loc["all"]
+    assert row["difference of gains"] == ""
 
 
 def test_headlines_of_the_paper_are_compared_where_the_run_has_them():
-    table = {"refined": {"v": found(0.6, score=8.0)}, "refined (zero-shot)": {"v": found(0.5, score=6.0)},
+    table = {"refined": {"v": found(0.6, score=8.0)},
+             "refined (zero-shot)": {"v": found(0.5, score=6.0)},
              "Bactrian-M 7B": {"v": found(0.4)}}
-    made = paper_tables.headlines({"sw": {"win_table": table}}, {"sw": {"valid_instruction_share": 0.9}},
-                             {"sw": {"task_gain": {"a": 0.02, "b": 0.04}}}, {"sw": {}}, PAPER["results"], "h")
-    assert list(made.loc["win rate lost when asked in the output language, points"]) == ["5.7", "10.0", "+4.3", 1]
+    made = paper_tables.headlines({"sw": {"win_table": table}},
+                                  {"sw": {"valid_instruction_share": 0.9}},
+                                  {"sw": {"task_gain": {"a": 0.02, "b": 0.04}}}, {"sw": {}},
+                                  PAPER["results"], "h")
+    row = made.loc["win rate lost when asked in the output language, points"]
+    assert list(row) == ["5.7", "10.0", "+4.3", 1]
     assert made.loc["score kept when asked in the output language, %", "h"] == "75.0"
     assert list(made.loc["win rate above Bactrian-M, points"]) == ["15.8", "20.0", "+4.2", 1]
     assert made.loc["tasks: tuned model above its base, points", "h"] == "3.0"
@@ -107,17 +153,20 @@ def test_a_real_run_is_named_after_its_base_model():
 
 
 def test_nested_figures_become_rows_and_texts_stay_out():
-    assert paper_tables.flat({"10": {"acc": {"a": 0.5, "b": {"c": 1}}, "by": "oracle", "span": [0, 1]}}) == {
-        ("10", "acc, a"): 0.5, ("10", "acc, b, c"): 1}
+    nested = {"10": {"acc": {"a": 0.5, "b": {"c": 1}}, "by": "oracle", "span": [0, 1]}}
+    assert paper_tables.flat(nested) == {("10", "acc, a"): 0.5, ("10", "acc, b, c"): 1}
 
 
 def bare_run(runs):
     """A finished run on real texts: chapters 03 and 04 without truth, nothing judged, no people."""
-    values = load_profile("local", seed_path="s.jsonl", corpus_path="c.jsonl", languages=["sw"], iterations=1).model_dump()
+    values = load_profile("local", seed_path="s.jsonl", corpus_path="c.jsonl", languages=["sw"],
+                          iterations=1).model_dump()
     write_json(runs / "bare" / "run.json", values)
-    for name, measures in (("03_backtranslation", None), ("04_refinement/iter1", {"one_pass_label_agreement": 0.9})):
+    for name, measures in (("03_backtranslation", None),
+                           ("04_refinement/iter1", {"one_pass_label_agreement": 0.9})):
         home = runs / "bare" / "sw" / name
-        facts = {"notebook": name.partition("/")[0], "lang": "sw", "outputs": {}, "counts": [], "wall_s": 1.0, "startup_s": 0.5,
+        facts = {"notebook": name.partition("/")[0], "lang": "sw", "outputs": {}, "counts": [],
+                 "wall_s": 1.0, "startup_s": 0.5,
                  "peak_rss_mib": 100}
         write_json(home / "manifest.json", facts)
         if measures:
@@ -125,8 +174,10 @@ def bare_run(runs):
 
 
 def results_of(run, *more):
-    command = [sys.executable, "-m", "xinstruct_utils", "run", "13_results", "--run", run, "--lang", "all", *more]
-    return subprocess.run(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)}, capture_output=True, text=True)
+    command = [sys.executable, "-m", "xinstruct_utils", "run", "13_results", "--run", run, "--lang",
+               "all", *more]
+    return subprocess.run(command, cwd=REPO, env=os.environ | {"PYTHONPATH": str(REPO)},
+                          capture_output=True, text=True)
 
 
 def test_the_chapter_works_for_a_run_without_truth_judge_or_people(runs):
@@ -139,12 +190,16 @@ def test_the_chapter_works_for_a_run_without_truth_judge_or_people(runs):
     assert not {"kept_precision", "win_rate", "order_flip_rate"} & set(figures)
     shown = json.dumps(read_json(home / "notebook.ipynb"))
     assert "here (" in shown and "Atlas (toy)" not in shown
-    shutil.rmtree(runs / "bare" / "sw" / "04_refinement")                    # what every run has is still asked for
-    assert "which is not finished" in (again := results_of("bare")).stdout + again.stderr
+    # what every run has is still asked for
+    shutil.rmtree(runs / "bare" / "sw" / "04_refinement")
+    again = results_of("bare")
+    assert "which is not finished" in again.stdout + again.stderr
 
 
 @pytest.mark.parametrize("name", ["09_judge_evaluation", "13_results"])
 def test_captions_hold_for_real_runs_too(name):
-    told = [c["metadata"]["mystnb"]["figure"]["caption"] for c in read_json(REPO / "notebooks" / f"{name}.ipynb")["cells"]
+    told = [c["metadata"]["mystnb"]["figure"]["caption"]
+            for c in read_json(REPO / "notebooks" / f"{name}.ipynb")["cells"]
             if "mystnb" in c["metadata"]]
-    assert told and not any(word in caption for caption in told for word in ("toy", "oracle", "Atlas"))
+    assert told
+    assert not any(word in caption for caption in told for word in ("toy", "oracle", "Atlas"))

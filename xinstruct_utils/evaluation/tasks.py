@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest, file_hash, read_json, write_json
@@ -23,6 +23,10 @@ from xinstruct_utils.core.paper import paper_numbers
 from xinstruct_utils.core.process import finish_job
 from xinstruct_utils.data.readers import json_lines
 from xinstruct_utils.models.loading import model_path
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import ConfigurableTask
+    from pandas import DataFrame
 
 FILES = Path(__file__).with_name("task_files")
 CONNECTORS = {"cause": "because", "effect": "therefore"}
@@ -98,7 +102,7 @@ class Gain(TypedDict):
     beyond: int
 
 
-def coverage():
+def coverage() -> "DataFrame":
     """Which of the ten languages each of the paper's data sets covers: a table of yes and no."""
     import pandas as pd
 
@@ -198,7 +202,7 @@ def xcopa_choices_tr(doc: dict) -> list[str]:
     return xcopa_choices(doc, lambda letter: {"İ": "i", "I": "ı"}.get(letter, letter.lower()))
 
 
-def load_task(task: str, folder: str | Path | None = None):
+def load_task(task: str, folder: str | Path | None = None) -> "ConfigurableTask":
     """The harness's task, from its file and with its data: those of the folder, else of the hub.
 
     XCOPA's variant `cut` has our English connectors and the harness's cut; `harness` is the
@@ -240,7 +244,7 @@ def _task_file(task: str) -> Path:
     return path
 
 
-def preview(task: str, folder: str | Path | None = None, rows: int = 2):
+def preview(task: str, folder: str | Path | None = None, rows: int = 2) -> "DataFrame":
     """What a model is asked, for the first rows: whole texts, one line a choice.
 
     A table with the columns "text" and "right".
@@ -330,7 +334,7 @@ def results(out: str | Path) -> dict[str, Result]:
     return rows
 
 
-def table7(by_model: dict[str, dict[str, Result]]):
+def table7(by_model: dict[str, dict[str, Result]]) -> "DataFrame":
     """The layout of the paper's Table 7 for {model: results}, per cent and standard error.
 
     Models down, data sets and languages across; XCOPA as corrected. The last column is the mean

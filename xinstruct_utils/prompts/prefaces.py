@@ -9,7 +9,8 @@ LEAD, SOURCE_LEAD = (re.compile(rf"[^\n:：]{{1,{longest}}}[:：]") for longest 
 # "Translation" and "translate" in English and the ten languages, as a preface has them.
 TRANSLATION = re.compile(
     r"translat|käänn(?:ös|ä)|suomen(?:nos|nettuna)|terjemah|คำแปล|การแปล|แปล(?:เป็น|ว่า|ข้อความ)"
-    r"|çevir|tercüme|bản dịch|dịch (?:sang|văn|câu|đoạn)|অনুবাদ|अनुवाद|tafsiri|மொழிபெயர்|ترجم", re.I)
+    r"|çevir|tercüme|bản dịch|dịch (?:sang|văn|câu|đoạn)|অনুবাদ|अनुवाद|tafsiri|மொழிபெயர்"
+    r"|ترجم", re.I)
 # "Sure" and "here is", as who was asked to translate begins. Replies begin so too, and so do their
 # translations: in other languages than English, it takes the name of a language beside it.
 OPENING = re.compile(

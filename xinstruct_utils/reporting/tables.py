@@ -9,10 +9,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import stdev
+from typing import TYPE_CHECKING
 
 from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core import languages
 from xinstruct_utils.evaluation.outcomes import POOLED
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 TABLE5 = " + ".join(POOLED)
 MEDIUM = [code for code, row in languages.LANGUAGES.items() if row.level == "medium"]
@@ -63,7 +67,7 @@ def difference(here: float | None, paper: float | None) -> str:
     return "" if here is None or paper is None else text(here - paper, "+.1f")
 
 
-def _frame(rows: dict):
+def _frame(rows: dict) -> "DataFrame":
     """A table of {row: {column: cell}}; keys that are tuples are names in several levels."""
     import pandas as pd
 
@@ -94,7 +98,7 @@ def _models(judged: Measures, name: str) -> list[str]:
 # Tables 2, 8 and 10: lengths
 
 
-def lengths(measured: Measures, theirs: dict, label: str):
+def lengths(measured: Measures, theirs: dict, label: str) -> "DataFrame":
     """Tables 2 and 8: characters of each side, mean ± standard deviation, for each language.
 
     measured: {language: measures with "lengths": {side: {"mean", "sd", "n"}}}.
@@ -113,7 +117,7 @@ def lengths(measured: Measures, theirs: dict, label: str):
     return _frame(rows)
 
 
-def baselines(theirs: dict, measured: Measures, label: str):
+def baselines(theirs: dict, measured: Measures, label: str) -> "DataFrame":
     """Table 10: characters of data sets that translate or distil, beside this run's data set.
 
     The paper's are mean ± standard deviation, the run's a mean over its languages.
@@ -142,7 +146,7 @@ def pooled(table: dict[str, dict]) -> str | None:
 
 
 def win_rates(judged: Measures, theirs: dict, benchmark: str, field: str, label: str,
-              base_model: str):
+              base_model: str) -> "DataFrame":
     """A benchmark of Tables 4, 5 and 11, models as rows: paper, this run, difference, n.
 
     judged: {language: measures with "win_table"}; theirs: {model: {language: (W in %, S),
@@ -223,7 +227,7 @@ def table11(numbers: dict, benchmark: str) -> dict[str, dict]:
     return {model: rows[model] for model in numbers["table5"] if model in rows}    # one order
 
 
-def table4_average(judged: Measures, numbers: dict, label: str, base_model: str):
+def table4_average(judged: Measures, numbers: dict, label: str, base_model: str) -> "DataFrame":
     """Table 4's last column: the mean over four benchmarks in Bengali, Swahili and Urdu.
 
     Here over the cells that exist. numbers: all of paper.json.
@@ -252,7 +256,7 @@ def table4_average(judged: Measures, numbers: dict, label: str, base_model: str)
 # Tables 6, 7 and 12, Figure 6
 
 
-def views(judged: Measures, theirs: dict, label: str):
+def views(judged: Measures, theirs: dict, label: str) -> "DataFrame":
     """Table 6: mean ± standard deviation over the languages' means; the paper's are over ten."""
     rows = {("paper", model): {name: _spread(v) for name, v in row.items()} | {"n languages": "10"}
             for model, row in theirs.items()}
@@ -269,7 +273,7 @@ def views(judged: Measures, theirs: dict, label: str):
     return _frame(rows)
 
 
-def tasks(measured: Measures, theirs: dict, label: str, base_model: str):
+def tasks(measured: Measures, theirs: dict, label: str, base_model: str) -> "DataFrame":
     """Table 7, a row for each task and language: accuracy in %, ± standard error of this run's.
 
     The paper's models and this run's, the difference of the tuned ones, n.
@@ -303,7 +307,7 @@ def _accuracy(measures: dict, name: str) -> str:
     return _spread([100 * accuracy, None if stderr is None else 100 * stderr])
 
 
-def categories(judged: Measures, theirs: dict, label: str):
+def categories(judged: Measures, theirs: dict, label: str) -> "DataFrame":
     """Table 12: prompts won against the opponent by the seed model and the tuned one.
 
     Means over the languages; in brackets what the tuned model gains.
@@ -335,7 +339,7 @@ def _won(pairs: list[tuple], label: str, gain: float | None) -> dict[str, str]:
             "n prompts": text(mean(n for _, (_, n) in pairs), ".0f")}
 
 
-def preferences(people: Measures, label: str):
+def preferences(people: Measures, label: str) -> "DataFrame":
     """Figure 6: what people preferred, in %, with n; the paper prints bars without numbers."""
     rows = {("paper", "X-Instruction 13B vs ChatGPT, Bactrian-M 13B"):
             dict.fromkeys(("win", "tie", "lose", "n"), "")}
@@ -360,7 +364,7 @@ def _span(figures: dict) -> str:
 
 
 def headlines(judged: Measures, reviewed: Measures, tasks: Measures, kept: Measures, theirs: dict,
-              label: str):
+              label: str) -> "DataFrame":
     """What sections 4.4, 5.2 and 5.4.3 say in a sentence: paper, here, difference, n.
 
     Here is the mean over the run's n languages. kept: measures of the last round of refinement;
