@@ -1,4 +1,5 @@
-"""Bookkeeping of many rows: killed on its way and begun again, the same bytes, and memory that does not grow with the corpus."""
+"""Bookkeeping of many rows: killed on its way and begun again, the same bytes, and memory that does
+not grow with the corpus."""
 
 import json
 import runpy
@@ -12,14 +13,22 @@ from xinstruct_utils.core.paths import REPO
 
 def figures(folder, rows, *more):
     """What benchmarks/scale.py says of each step."""
-    line = [sys.executable, str(REPO / "benchmarks" / "scale.py"), str(rows), "--folder", str(folder), *more]
+    line = [
+        sys.executable,
+        str(REPO / "benchmarks" / "scale.py"),
+        str(rows),
+        "--folder",
+        str(folder),
+        *more,
+    ]
     made = subprocess.run(line, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr[-2000:]
     return {f["step"]: f for f in map(json.loads, made.stdout.splitlines()) if "step" in f}
 
 
 def test_steps_killed_in_their_middle_end_in_the_same_bytes_and_rows_stay_on_disk(tmp_path):
-    """The kill is an event, the renaming of a certain file: after so many seconds a fast machine had finished the step."""
+    """The kill is an event, the renaming of a certain file: after so many seconds a fast machine
+    had finished the step."""
     small, again = figures(tmp_path / "small", 2_000), figures(tmp_path / "again", 2_000, "--kill")
     assert {k: f["digest"] for k, f in again.items()} == {k: f["digest"] for k, f in small.items()}
     assert len(again) == 5 and all(f["killed once"] for f in again.values())
