@@ -1,9 +1,10 @@
-"""What an inference job is asked: rows of a file or of a folder's shards, made into prompts as they are read.
+"""The input of an inference job: rows of a file or of a folder's shards, prompts as they are read.
 
 So pages are not written out again for every job. In a job's settings:
 
     input    a JSONL file, or a folder of shards
-    request  how a row becomes a prompt (`prompts.requests.rendered`); without it rows have one, "prompt"
+    request  how a row becomes a prompt (`prompts.requests.rendered`); without it rows have one,
+             "prompt"
     limit    only the first so many rows
     repeat   each row so many times, under the ids "<id>-0", "<id>-1", ...
 """
@@ -39,8 +40,12 @@ def count_of(settings: dict) -> int:
 
 
 def requests_of(chunk: list[dict], settings: dict) -> list[dict]:
-    """{"id", "prompt"} of rows, and "completion" for the task "likelihood". Raises InputError with the row's id."""
+    """{"id", "prompt"} of rows, and "completion" for the task "likelihood".
+
+    Raises InputError with the row's id.
+    """
     if "request" not in settings:
         return chunk
     where = settings["input"]
-    return [rendered(row, settings["request"], where, settings["task"] == "likelihood") for row in chunk]
+    completed = settings["task"] == "likelihood"
+    return [rendered(row, settings["request"], where, completed) for row in chunk]
