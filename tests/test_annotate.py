@@ -651,11 +651,13 @@ def people(runs):
     questions, answered = list(read_jsonl(paths["prompts"])), []
     for q in questions:
         fact = oracle.fact_of(truth[q["id"]])
-        right = pages.texts("sw")["topics"][fact.topic]["pages"][0].format(**world.values(fact, "sw"))
+        sentence = pages.texts("sw")["topics"][fact.topic]["pages"][0]
+        right = sentence.format(**world.values(fact, "sw"))
         answered += [{"id": q["id"], "model": model, "decoding": "sampled", "text": text}
                      for model, text in (("refined", right), ("unrefined", right), ("seed", ""))]
-    judged = [{"model_a": "refined", "decoding_a": "sampled", "model_b": b, "decoding_b": "sampled", "id": q["id"],
-               "verdict": "win" if b == "seed" else "unparsed"} for q in questions for b in ("seed", "unrefined")]
+    sides = {"model_a": "refined", "decoding_a": "sampled", "decoding_b": "sampled"}
+    judged = [{**sides, "model_b": b, "id": q["id"], "verdict": "win" if b == "seed" else "unparsed"}
+              for q in questions for b in ("seed", "unrefined")]
     for step, name, made in (("05_diversification", "x_instruction.jsonl", rows),
                              ("09_judge_evaluation", "questions.jsonl", questions),
                              ("09_judge_evaluation", "answers.jsonl", answered),

@@ -364,7 +364,8 @@ def test_a_hostile_name_and_feedback_are_text_and_come_back_as_they_were(serve, 
     assert person.page.locator(".xi textarea").input_value() == words
     found = look(person, None, "")
     assert found["hit"] is None and found["active"] == found["handlers"] == 0 and not person.dialogs
-    row = label_store.Store(server.root / "forms" / "labels" / "ur" / "preference.sqlite").current()[0]
+    store = server.root / "forms" / "labels" / "ur" / "preference.sqlite"
+    row = label_store.Store(store).current()[0]
     assert (row["annotator"], row["feedback"]) == (name, words)
 
 

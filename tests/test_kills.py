@@ -1,4 +1,5 @@
-"""Killed again and again at random moments, a run ends in the bytes of one that nobody disturbed: with three kinds of engine.
+"""Killed again and again at random moments, a run ends in the bytes of one that nobody disturbed:
+with three kinds of engine.
 
 XINSTRUCT_KILLS says how many kills in all (200), XINSTRUCT_SEED which moments (0).
 """
@@ -18,8 +19,10 @@ from test_server import free_port
 
 from xinstruct_utils.core.paths import REPO
 
-pytestmark = [pytest.mark.slow,
-              pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's"),
+]
 KILLS = int(os.environ.get("XINSTRUCT_KILLS", 200))
 SEED = int(os.environ.get("XINSTRUCT_SEED", 0))
 
@@ -32,8 +35,10 @@ def settings_of(engine):
         return "inference_processes=2 "
     port = free_port()
     server = f"{sys.executable} {REPO / 'tests' / 'loopback.py'} {{model}} --port {{port}}"
-    return (f"engine=server server_urls=http://127.0.0.1:{port}/vllm/v1 server_concurrency=4 "
-            f"'server_command={server}' ")
+    return (
+        f"engine=server server_urls=http://127.0.0.1:{port}/vllm/v1 server_concurrency=4 "
+        f"'server_command={server}' "
+    )
 
 
 def batch(root, settings):
@@ -51,7 +56,9 @@ def undisturbed(root, settings):
 
 
 @pytest.mark.parametrize("engine", ["local", "two ranks", "server"])
-def test_kills_at_random_moments_change_no_byte_leave_no_process_and_no_shard_twice(engine, tmp_path):
+def test_kills_at_random_moments_change_no_byte_leave_no_process_and_no_shard_twice(
+    engine, tmp_path
+):
     settings = settings_of(engine)
     wanted, seconds = undisturbed(tmp_path / "whole", settings)
     root = tmp_path / "killed"
@@ -71,7 +78,7 @@ def test_kills_at_random_moments_change_no_byte_leave_no_process_and_no_shard_tw
             assert child.returncode == 0, output[-4000:]
             assert data_files(root / "smoke") == wanted
             finished += 1
-            shutil.rmtree(root / "smoke")              # done before the last kill: once more from the start
+            shutil.rmtree(root / "smoke")  # done before the last kill: once more from the start
     assert undisturbed(root, settings)[0] == wanted
     assert wait_until_gone(root) == []
-    print(f"{engine}: {killed} kills, seed {SEED}, {finished + 1} runs to the end, each the same bytes")
+    print(f"{engine}: {killed} kills, seed {SEED}, {finished + 1} whole runs, all the same bytes")

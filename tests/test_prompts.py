@@ -27,13 +27,15 @@ def test_bos_stands_once_and_eos_ends_the_completion(tokenizer):
 
 
 def test_labels_are_the_completion_and_eos_only(tokenizer):
-    rows, dropped = encode([{"prompt": "Swali: sarafu?\n", "completion": "Shilingi ya Kenya"}], tokenizer, 64)
+    pair = {"prompt": "Swali: sarafu?\n", "completion": "Shilingi ya Kenya"}
+    rows, dropped = encode([pair], tokenizer, 64)
     learned = [i for i in rows[0]["labels"] if i != -100]
     assert tokenizer.decode(learned) == "Shilingi ya Kenya</s>" and dropped == 0
 
 
 def test_rows_over_the_limit_are_counted_and_never_cut(tokenizer):
-    rows, dropped = encode([{"prompt": "a", "completion": "neno " * 50}, {"prompt": "a", "completion": "b"}], tokenizer, 20)
+    pairs = [{"prompt": "a", "completion": "neno " * 50}, {"prompt": "a", "completion": "b"}]
+    rows, dropped = encode(pairs, tokenizer, 20)
     assert dropped == 1 and len(rows) == 1
 
 

@@ -317,7 +317,8 @@ def test_a_baseline_is_tuned_and_asked_beside_ours_and_all_from_the_model_that_i
             for m in ("refined", "unrefined", "seed", "mt")} == {str(base)}
     assert read_json(models / "mt" / "train.json")["rows"] == 9
     again("09_judge_evaluation")
-    assert "mt" in {r["model"] for r in read_jsonl(home / "sw" / "09_judge_evaluation" / "answers.jsonl")}
+    answers = read_jsonl(home / "sw" / "09_judge_evaluation" / "answers.jsonl")
+    assert "mt" in {r["model"] for r in answers}
 
 
 def test_a_finished_run_is_planned_as_nothing(smoke):

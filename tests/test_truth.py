@@ -34,8 +34,10 @@ TIMED = {
 
 def data_files(root):
     """Everything that the steps wrote, except what holds measures, clocks or paths."""
-    return {str(p.relative_to(root)): p.read_bytes() for name, *_ in STEPS for p in sorted(root.glob(f"sw/{name}/**/*.*"))
-            if p.is_file() and p.name not in TIMED and not p.name.endswith((".log", ".settings.json", ".key"))
+    files = [p for name, *_ in STEPS for p in sorted(root.glob(f"sw/{name}/**/*.*"))]
+    return {str(p.relative_to(root)): p.read_bytes() for p in files
+            if p.is_file() and p.name not in TIMED
+            and not p.name.endswith((".log", ".settings.json", ".key"))
             and not {"logs", ".hashes"} & set(p.parts)}
 
 

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Keys that say where, how fast and for how much money a run goes on: they may change at any time, and
+# Keys that say where, how fast and for how much money a run goes on: they may change at any time,
+# and
 # no finished step is made anew. (What is sampled depends on `token_budget` and `engine`, which say
 # what stands in a batch: a step that is half finished goes on with the new ones, and would not give
 # the same bytes again.)
@@ -123,7 +124,8 @@ class Profile(BaseModel):
     tasks: list[str] = ["xnli", "xcopa", "xstorycloze"]
     task_data: str = ""
     task_limit: int = Field(0, ge=0)
-    # judging: prices in USD for a million tokens; max_cost_usd is for each language. The opponent has
+    # judging: prices in USD for a million tokens; max_cost_usd is for each language. The opponent
+    # has
     # the judge's address and prices unless it has its own; others: name=answers.jsonl;
     # translator_model, of the prompts: as seed_translator below
     judge_by: Literal["oracle", "openai"] = "oracle"
@@ -148,7 +150,8 @@ class Profile(BaseModel):
     # assumed
     gpu_tflops: float = Field(0.0, ge=0)
     # inference: a node's processes (0: as many as training has) on so many nodes of a Slurm
-    # allocation, or servers that speak OpenAI's API (vLLM, SGLang). server_command, run once for each
+    # allocation, or servers that speak OpenAI's API (vLLM, SGLang). server_command, run once for
+    # each
     # of server_urls with {model}, {port}, {index} filled in, starts what a step needs.
     engine: Literal["local", "server"] = "local"
     inference_processes: int = Field(0, ge=0)

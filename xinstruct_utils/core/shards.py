@@ -25,8 +25,8 @@ def check_counts(counted: Mapping[Path, int]) -> None:
     for path, rows in counted.items():
         present = rows_in(Path(path))
         if present != rows:
-            raise InputError(f"{path}: {rows} rows were counted, but {present} are there; a row was "
-                             "lost or written twice, or the files are of another attempt: run this "
+            raise InputError(f"{path}: {rows} rows were counted, but {present} are there; a row "
+                             "was lost or written twice, or the files are of another attempt: run this "
                              "step again")
 
 

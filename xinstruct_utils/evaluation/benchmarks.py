@@ -173,8 +173,8 @@ def read_labels(path: str | Path, questions: Sequence[Question] = (),
                              f"{readers.shown(repr(row))} came")
         if key in verdicts[row["a"], row["b"]]:
             pair = readers.shown(f"{row['a']} and {row['b']}")
-            raise InputError(f"{where}: a second verdict on {pair} for id {readers.shown(repr(key))}"
-                             "; leave one, for instance the majority's")
+            raise InputError(f"{where}: a second verdict on {pair} for id "
+                             f"{readers.shown(repr(key))}; leave one, for instance the majority's")
         verdicts[row["a"], row["b"]][key] = row["verdict"]
         ids.add(key)
     if questions and ids.isdisjoint(q["id"] for q in questions):

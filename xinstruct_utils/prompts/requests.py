@@ -1,7 +1,8 @@
 """Every template, one function each; the only place where a prompt is made.
 
 `models.tokenization.token_ids` makes its token ids. Two sets: `plain` (ours, the default; short,
-because a small model learns to rate sooner without headings, see LOG.md) and `released` (the strings
+because a small model learns to rate sooner without headings, see LOG.md) and `released` (the
+strings
 of the authors' public inference script, needed to use their released models and to compare with
 them). Training and inference call the same functions, so that their prompts cannot drift apart.
 `digest()` goes into every manifest.
@@ -23,10 +24,11 @@ TAGS = {
 
 
 def instruction_request(text: str, templates: str = "plain") -> str:
-    """Prompt of the generator (paper 3.2): a native text, to which an English instruction is due."""
+    """Prompt of the generator (paper 3.2): a native text, to be given an English instruction."""
     if templates == "released":
         return ("Below is a text that describes a candidate output. Write an English instruction "
-                f"that can take the given text as an appropriate answer.\n\n### Text:\n{text}\n\n### English Instruction:")
+                "that can take the given text as an appropriate answer.\n\n"
+                f"### Text:\n{text}\n\n### English Instruction:")
     return f"{text}\n\nEnglish instruction:\n"
 
 
@@ -72,7 +74,8 @@ def native_request(instruction: str, source: str = "seed", templates: str = "pla
     """
     if templates == "released":
         return ("Below is an instruction that describes a task. Write a response that "
-                f"appropriately completes the request.\n\n### Instruction:\n{instruction} \n\n### Response:")
+                "appropriately completes the request.\n\n"
+                f"### Instruction:\n{instruction} \n\n### Response:")
     return f"{instruction} {_tag(source, templates)}\n\n"
 
 
@@ -87,7 +90,8 @@ def rating_request(instruction: str, output: str) -> str:
 def rendered(row: dict, request: dict, where: str, completed: bool = False) -> dict:
     """A row of the pipeline as a request: {"id", "prompt"}.
 
-    With `completed`, the "completion" too, whose likelihood counts. request: {"kind": ...}, and what
+    With `completed`, the "completion" too, whose likelihood counts. request: {"kind": ...}, and
+    what
     that kind needs: "instruction" (templates) of a page's `text`; "response" (lang, tag, templates)
     of an `instruction`; "native" (tag, templates) of a `native_instruction`; "rating" of
     `instruction` and `output`. Raises InputError that names the file `where` and the row, for an
@@ -110,13 +114,13 @@ def rendered(row: dict, request: dict, where: str, completed: bool = False) -> d
         made = {"id": row["id"], "prompt": prompt}
         return made | {"completion": row["output"]} if completed else made
     except KeyError as error:
-        raise InputError(f"{where}, row {row.get('id')!r}: a request of the kind {kind!r} needs the "
-                         f"field {error}, but the row has {', '.join(row)}") from None
+        raise InputError(f"{where}, row {row.get('id')!r}: a request of the kind {kind!r} needs "
+                         f"the field {error}, but the row has {', '.join(row)}") from None
 
 
 # The paper's Figure 13, as printed (its closing </score2> is missing there).
-JUDGE = """Given the question and the answer in #lang# language. You are a helpful and precise assistant \
-for checking the quality of the answer in #lang#.
+JUDGE = """Given the question and the answer in #lang# language. You are a helpful and precise \
+assistant for checking the quality of the answer in #lang#.
 
 <question> #instruction# </question> <answer1> #output1# </answer1> <answer2> #output2# </answer2>
 
@@ -127,8 +131,8 @@ relevance, accuracy, level of details of the answers. The score for answer 1 sho
 by <score1> and </score1>, and the score for answer 2 should be wrapped by <score2>."""
 # Table 6's three views; the paper prints no prompt for them: this is ours, as Figure 13's.
 VIEWS = ("helpfulness", "relevance", "accuracy")
-VIEWS_JUDGE = """Given the question and the answer in #lang# language. You are a helpful and precise assistant \
-for checking the quality of the answer in #lang#.
+VIEWS_JUDGE = """Given the question and the answer in #lang# language. You are a helpful and precise \
+assistant for checking the quality of the answer in #lang#.
 
 <question> #instruction# </question> <answer> #output# </answer>
 
@@ -143,7 +147,8 @@ TAG = re.compile(r"<(?=[\s/]*(question|answer|score|helpfulness|relevance|accura
 def _disarmed(text: str) -> str:
     """The text as it is.
 
-    One that brings along a tag of the templates, however written: in its plain form without the tag.
+    One that brings along a tag of the templates, however written: in its plain form without the
+    tag.
     """
     shown = replies.plain(text)
     return TAG.sub("[", shown) if TAG.search(shown) else text

@@ -40,7 +40,8 @@ def encode(rows: Sequence[dict], tokenizer: "PreTrainedTokenizerBase", max_lengt
 
 
 def main(s: dict) -> None:
-    """Train as the settings say; `out` gets the model, train.json and done.json, the last by rename.
+    """Train as the settings say; `out` gets the model, train.json and done.json, the last by
+    rename.
 
     Raises InputError where all rows are too long.
     """
@@ -66,8 +67,8 @@ def _train(s: dict, out: Path) -> dict[str, float]:
     rows = list(read_jsonl(s["input"]))
     encoded, too_long = encode(rows, load_tokenizer(s["base_model"]), s["max_length"])
     if not encoded:
-        raise InputError(f"{s['input']}: expected rows of at most {s['max_length']} tokens, but all "
-                         f"{len(rows)} are longer; raise max_length")
+        raise InputError(f"{s['input']}: expected rows of at most {s['max_length']} tokens, but "
+                         f"all {len(rows)} are longer; raise max_length")
     begun = time.time()
     state = trainer.fit(s, encoded, out / "checkpoints")
     seconds = time.time() - begun

@@ -1,4 +1,4 @@
-"""What TRL's trainer is given: batches, ranks, adapters, whole checkpoints, a faster way on a CPU."""
+"""What TRL's trainer is given: batches, adapters, whole checkpoints, a faster way on a CPU."""
 
 import gc
 import os
