@@ -48,8 +48,8 @@ STEPS = (("01_seed_data", None, "d0x.jsonl"), ("02_corpus", None, "shard-00003.j
          ("03_backtranslation", None, "shard-00003.jsonl"),
          ("04_refinement", 1, "shard-00003.jsonl"),
          ("05_diversification", None, "x_instruction.jsonl"))
-WORDS = ("maji nyumba barabara shule kitabu mti mto bahari jua mwezi nyota ndege samaki chakula "
-         "rafiki mji soko").split()
+WORDS = ["maji", "nyumba", "barabara", "shule", "kitabu", "mti", "mto", "bahari", "jua", "mwezi",
+         "nyota", "ndege", "samaki", "chakula", "rafiki", "mji", "soko"]
 
 Row = dict[str, Any]
 
