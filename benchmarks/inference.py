@@ -59,13 +59,13 @@ def comparisons(texts: list[str]) -> dict[str, tuple[Work, Work]]:
         return [local.generate(model, tokenizer, requests[i:i + size], 10**9, 24)
                 for i in range(0, len(requests), size)]
 
-    def sampled(drawn, attention="eager"):
+    def sampled(sampler, attention="eager"):
         """Sampled generation with this way of drawing a token, and this attention."""
         model.set_attn_implementation(attention)
-        with mock.patch.object(local, "drawn", drawn):
+        with mock.patch.object(local, "nucleus_sampler", sampler):
             return local.generate(model, tokenizer, requests, 8192, 64, 0.7, 0.9)
 
-    ours = local.drawn
+    ours = local.nucleus_sampler
     return {
         "sampling: one of the likeliest tokens drawn, against transformers' sort and draw of all":
             (lambda: sampled(ours), lambda: sampled(theirs)),

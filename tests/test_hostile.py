@@ -21,7 +21,7 @@ from xinstruct_utils import __main__ as command
 from xinstruct_utils.core.files import read_json, write_json
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.inference import local
-from xinstruct_utils.inference.completions import Asked
+from xinstruct_utils.inference.completions import Completions
 from xinstruct_utils.models.loading import load
 from xinstruct_utils.models.tokenization import rating_tokens, token_ids
 from xinstruct_utils.prompts.replies import tagged
@@ -290,10 +290,10 @@ def test_a_row_cannot_move_the_place_where_its_rating_is_read(atlas, tail, monke
 
 @pytest.mark.parametrize("tail", TAILS)
 def test_a_server_is_asked_for_one_token_whatever_the_row_says(atlas, tail):
-    asked = Asked({"task": "rate", "seed": 0}, atlas[1])
+    completions = Completions({"task": "rate", "seed": 0}, atlas[1])
     row = {"id": "a", "prompt": rating_request("Ask.", f"Jibu {tail}"), "completion": None}
-    ids, count = asked.ids(row)
-    body = asked.body(row, ids, "m")
+    ids, count = completions.ids(row)
+    body = completions.body(row, ids, "m")
     assert body["max_tokens"] == 1 and body["prompt"] == ids and count == len(ids)
     assert body["allowed_token_ids"] == rating_tokens(atlas[1])
 

@@ -135,7 +135,7 @@ def test_the_benchmark_of_rating_and_generation_runs(tmp_path):
 def test_tokens_are_drawn_as_often_as_the_nucleus_says():
     torch.manual_seed(0)
     scores = torch.tensor([[2.0, 1.0, 0.0, -9.0]]).repeat(20_000, 1)
-    left = local.drawn(0.7, 0.9)(None, scores)
+    left = local.nucleus_sampler(0.7, 0.9)(None, scores)
     assert ((left > float("-inf")).sum(-1) == 1).all()  # greedy search has no choice
     often = torch.bincount(left.argmax(-1), minlength=4) / 20_000
     want = torch.tensor([2.0, 1.0]).div(0.7).softmax(-1)  # the two of them hold 0.9

@@ -251,9 +251,7 @@ def test_the_key_of_the_judge_stays_with_the_judge(port, job, monkeypatch):
 
 def test_without_any_server_one_error_says_so_after_waiting(job):
     begun = time.time()
-    wanted = (
-        r"no server answered for \d+ s \(http.*\); all finished shards are kept: start servers"
-    )
+    wanted = r"no server answered for \d+ s \(http.*\); all finished shards are kept: start servers"
     with pytest.raises(InputError, match=wanted):
         job([f"http://127.0.0.1:{free_port()}/v1"], server_wait_s=2)
     assert 2 <= time.time() - begun < 20
@@ -325,7 +323,7 @@ def test_two_chunks_at_a_time_are_in_memory(job, monkeypatch, tmp_path):
             open_chunks.append(handed - len(list((tmp_path / "out").glob("shard-*"))))
             yield index, chunk
 
-    async def greet(self, asked, row):
+    async def greet(self, completions, rows):
         pass
 
     async def ask(self, body):
@@ -493,13 +491,13 @@ def test_an_engine_of_servers_needs_addresses():
 
 def test_text_for_servers_without_token_ids_has_bos_once_or_is_refused(atlas):
     tokenizer = atlas[1]
-    asked = completions.Asked(
+    of_job = completions.Completions(
         {"task": "generate", "seed": 0, "temperature": 0.0, "top_p": 1.0, "max_new_tokens": 8},
         tokenizer,
     )
-    ids, _ = asked.ids(ROWS[0])
-    assert tokenizer(asked.text(ROWS[0], ids))["input_ids"] == ids
+    ids, _ = of_job.ids(ROWS[0])
+    assert tokenizer(of_job.text(ROWS[0], ids))["input_ids"] == ids
     assert ids.count(tokenizer.bos_token_id) == 1
-    assert asked.text(ROWS[0], [0, 0, *ids]) is None
+    assert of_job.text(ROWS[0], [0, 0, *ids]) is None
     with pytest.raises(InputError, match="no text gives the token ids"):
-        asked.body({"prompt": "</s>", "id": "r"}, [0, 0, *ids], "m", plain=True)
+        of_job.body({"prompt": "</s>", "id": "r"}, [0, 0, *ids], "m", plain=True)

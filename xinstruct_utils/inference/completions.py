@@ -29,7 +29,7 @@ class Unreadable(Exception):
     """A reply in another shape than that of completions."""
 
 
-class Asked:
+class Completions:
     """The requests of one job: how a row becomes a request, and a reply the row's result."""
 
     def __init__(self, s: dict[str, Any], tokenizer: "PreTrainedTokenizerBase",

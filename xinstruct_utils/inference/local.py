@@ -52,7 +52,7 @@ def nucleus(scores: "Tensor", temperature: float, top_p: float,
         count = vocabulary
 
 
-def drawn(temperature: float, top_p: float) -> Callable[["Tensor", "Tensor"], "Tensor"]:
+def nucleus_sampler(temperature: float, top_p: float) -> Callable[["Tensor", "Tensor"], "Tensor"]:
     """Nucleus sampling for `generate`: of each row's logits, only the token drawn is left, for
     greedy search to take.
 
@@ -103,7 +103,7 @@ def generate(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", pro
     torch.manual_seed(seed)
     ids = [token_ids(tokenizer, prompt)[0] for prompt in prompts]
     completions: list[Row] = [{} for _ in ids]
-    processors = [drawn(temperature, top_p)] if temperature else []
+    processors = [nucleus_sampler(temperature, top_p)] if temperature else []
     for batch in batches([len(i) + max_new_tokens for i in ids], budget):
         tokens, mask = padded([ids[i] for i in batch], tokenizer.pad_token_id)
         with torch.inference_mode():
@@ -143,11 +143,11 @@ def likelihood(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase",
     budget = min(budget, LOGITS // model.config.get_text_config().vocab_size)
     for batch in batches([len(both) for both, _ in ids], budget):
         tokens, mask = padded([ids[i][0] for i in batch], tokenizer.pad_token_id)
-        kept = min(tokens.shape[1], 1 + max(lengths[i] for i in batch))
+        scored = min(tokens.shape[1], 1 + max(lengths[i] for i in batch))
         with torch.inference_mode():
             logits = model(tokens.to(model.device), attention_mask=mask.to(model.device),
-                           use_cache=False, logits_to_keep=kept).logits
-        following = tokens[:, 1 - kept:, None].to(model.device)
+                           use_cache=False, logits_to_keep=scored).logits
+        following = tokens[:, 1 - scored:, None].to(model.device)
         scores = logits[:, :-1].float().log_softmax(-1).gather(-1, following)[..., 0]
         for row, i in enumerate(batch):
             means[i] = round(scores[row, -lengths[i]:].mean().item(), 5)

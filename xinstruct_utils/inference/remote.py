@@ -21,7 +21,7 @@ from xinstruct_utils.core.process import finish_job
 from xinstruct_utils.core.secrets import redact
 from xinstruct_utils.core.shards import Shards
 from xinstruct_utils.inference.chat import retry_after
-from xinstruct_utils.inference.completions import Asked, Row, Unreadable
+from xinstruct_utils.inference.completions import Completions, Row, Unreadable
 from xinstruct_utils.inference.inputs import count_of, requests_of, rows_of
 from xinstruct_utils.inference.servers import started
 from xinstruct_utils.models.batching import missing
@@ -103,7 +103,7 @@ class Server:
                              f"{self.api.base_url.port or 8000} (or set server_command: then each "
                              "step starts the servers that it needs)")
 
-    async def greet(self, asked: Asked, rows: Callable[[], Iterator[Row]]) -> None:
+    async def greet(self, completions: Completions, rows: Callable[[], Iterator[Row]]) -> None:
         """Make sure that the server serves the model, and see which requests it takes.
 
         rows: opens the job's rows, of which one is asked. Raises InputError, OpenAIError.
@@ -115,8 +115,9 @@ class Server:
         names = [card["id"] for card in cards if self._is_mine(card)]
         name = names[0] if names else self.model
         for plain in (False, True):
-            row = asked.first(rows(), plain)
-            body = asked.body(row, asked.ids(row)[0], name, plain) | {"max_tokens": 1}
+            row = completions.first(rows(), plain)
+            body = completions.body(row, completions.ids(row)[0], name, plain)
+            body["max_tokens"] = 1
             await self.pause_over()
             try:
                 async with asyncio.timeout(GREETING):
@@ -126,7 +127,7 @@ class Server:
                 shape_refused = error.status_code in (400, 422)
                 if not shape_refused and (error.status_code != 404 or names):
                     raise
-                refusal = self.told(error)
+                refusal = self.line(error)
                 continue
             self.served_name = name
             self.plain = plain
@@ -135,7 +136,7 @@ class Server:
             return
         raise InputError(f"{self.url} refuses a request to {name}: {refusal}")
 
-    def told(self, error: BaseException) -> str:
+    def line(self, error: BaseException) -> str:
         """An error in a line, without keys."""
         return redact(f"{type(error).__name__}: {str(error) or 'no answer in time'}")[:400]
 
@@ -161,7 +162,7 @@ class Server:
 
     def pause(self, seconds: float, error: BaseException) -> None:
         """It asked not to be asked for so long."""
-        self.why = f"it asks for {seconds:,.0f} s of patience: {self.told(error)}"
+        self.why = f"it asks for {seconds:,.0f} s of patience: {self.line(error)}"
         self.refusing = True
         self.paused_until = max(self.paused_until, time.monotonic() + seconds)
 
@@ -193,9 +194,10 @@ class Chunk:
 class Job:
     """Rows of a file through all servers into shards."""
 
-    def __init__(self, s: dict[str, Any], asked: Asked, ended: Callable[[], str | None]) -> None:
+    def __init__(self, s: dict[str, Any], completions: Completions,
+                 ended: Callable[[], str | None]) -> None:
         self.s = s
-        self.asked = asked
+        self.completions = completions
         self.ended = ended
         self.shards = Shards(Path(s["out"]), s["shard_size"])
         self.queue: asyncio.Queue = asyncio.Queue()    # (chunk, place of the row, faults so far)
@@ -265,16 +267,16 @@ class Job:
     async def _answer(self, server: Server, chunk: Chunk, place: int, tries: int) -> None:
         """Get a row's result from a server, or give the row back to the queue."""
         row = chunk.rows[place]
-        ids, n_prompt = self.asked.ids(row)
-        if reason := self.asked.reason_unsent(row, ids, server.plain):
+        ids, n_prompt = self.completions.ids(row)
+        if reason := self.completions.reason_unsent(row, ids, server.plain):
             self.refused += reason == "refused"
             self._keep(chunk, place, missing(self.s["task"], reason))
             return
-        body = self.asked.body(row, ids, server.served_name, server.plain)
+        body = self.completions.body(row, ids, server.served_name, server.plain)
         call = asyncio.ensure_future(server.ask(body))
         server.calls.add(call)
         try:
-            result = self.asked.read(await call, row, ids, n_prompt)
+            result = self.completions.read(await call, row, ids, n_prompt)
         except asyncio.CancelledError:
             call.cancel()
             if asyncio.current_task().cancelling():
@@ -311,7 +313,7 @@ class Job:
             server.renamed = True
         if status in HOPELESS or tries + 1 >= TRIES:
             raise InputError(f"row {row['id']}: no answer from {server.url} in {tries + 1} tries: "
-                             f"{server.told(error)}{self._hint(status)}; all finished shards are "
+                             f"{server.line(error)}{self._hint(status)}; all finished shards are "
                              "kept, run again to go on") from None
         return 1
 
@@ -320,7 +322,7 @@ class Job:
             return "; set XINSTRUCT_SERVER_KEY"
         if status == 400:
             return ("; is it longer than the server's --max-model-len? The model itself reads "
-                    f"{self.asked.limit} tokens")
+                    f"{self.completions.limit} tokens")
         return ""
 
     def _keep(self, chunk: Chunk, place: int, result: Row) -> None:
@@ -345,7 +347,7 @@ class Job:
                 if server.up.is_set() and not server.renamed:
                     await server.models()
                 else:
-                    await server.greet(self.asked, self._requests)
+                    await server.greet(self.completions, self._requests)
                     server.up.set()
                 missed = 0
             except (OpenAIError, TimeoutError, ValueError) as error:
@@ -353,7 +355,7 @@ class Job:
                 timed_out = isinstance(error, APITimeoutError)
                 cut = isinstance(error, APIConnectionError) and not timed_out
                 if cut or missed >= MISSES or not server.up.is_set():
-                    server.lose(server.told(error))
+                    server.lose(server.line(error))
                 if seconds := patience_of(error):
                     server.pause(seconds, error)
                     await server.pause_over()
@@ -419,9 +421,9 @@ def main(s: dict[str, Any]) -> None:
     model = model_path(s["model"])
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-    asked = Asked(s, tokenizer, context(config))
+    completions = Completions(s, tokenizer, context(config))
     startup = time.time() - begun
-    job = Job(s, asked, started(s, model))
+    job = Job(s, completions, started(s, model))
     asyncio.run(job.run())
     finish_job(s["out"], s, startup, begun, rows=job.rows,
                work_s=round(time.time() - job.begun, 3), faults=job.faults, refused=job.refused,
