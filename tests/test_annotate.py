@@ -656,7 +656,8 @@ def people(runs):
         answered += [{"id": q["id"], "model": model, "decoding": "sampled", "text": text}
                      for model, text in (("refined", right), ("unrefined", right), ("seed", ""))]
     sides = {"model_a": "refined", "decoding_a": "sampled", "decoding_b": "sampled"}
-    judged = [{**sides, "model_b": b, "id": q["id"], "verdict": "win" if b == "seed" else "unparsed"}
+    judged = [{**sides, "model_b": b, "id": q["id"],
+               "verdict": "win" if b == "seed" else "unparsed"}
               for q in questions for b in ("seed", "unrefined")]
     for step, name, made in (("05_diversification", "x_instruction.jsonl", rows),
                              ("09_judge_evaluation", "questions.jsonl", questions),

@@ -26,8 +26,8 @@ def check_counts(counted: Mapping[Path, int]) -> None:
         present = rows_in(Path(path))
         if present != rows:
             raise InputError(f"{path}: {rows} rows were counted, but {present} are there; a row "
-                             "was lost or written twice, or the files are of another attempt: run this "
-                             "step again")
+                             "was lost or written twice, or the files are of another attempt: "
+                             "run this step again")
 
 
 class Shards:

@@ -131,8 +131,8 @@ relevance, accuracy, level of details of the answers. The score for answer 1 sho
 by <score1> and </score1>, and the score for answer 2 should be wrapped by <score2>."""
 # Table 6's three views; the paper prints no prompt for them: this is ours, as Figure 13's.
 VIEWS = ("helpfulness", "relevance", "accuracy")
-VIEWS_JUDGE = """Given the question and the answer in #lang# language. You are a helpful and precise \
-assistant for checking the quality of the answer in #lang#.
+VIEWS_JUDGE = """Given the question and the answer in #lang# language. You are a helpful and \
+precise assistant for checking the quality of the answer in #lang#.
 
 <question> #instruction# </question> <answer> #output# </answer>
 
