@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from xinstruct_utils.atlas import pages, world
 from xinstruct_utils.atlas.grading import finished, has_value, parts
@@ -143,16 +143,16 @@ def score(text: str, fact: Fact, language: str) -> float:
     return round(10 * content * a["form"], 2)
 
 
-def judge(truth: Truths, language: str) -> Callable[[dict, str, str], tuple[float, float]]:
+def judge(truth: Truths, language: str) -> Callable[[Any, str, str], tuple[float, float]]:
     """The judge of the Atlas: (question, answer 1, answer 2) -> both scores (`judge.compare`)."""
-    def scores(question: dict, first: str, second: str) -> tuple[float, float]:
+    def scores(question: Any, first: str, second: str) -> tuple[float, float]:
         fact = fact_of(truth[question["id"]])
         return score(first, fact, language), score(second, fact, language)
 
     return scores
 
 
-def views(truth: Truths, language: str, questions: Iterable[dict],
+def views(truth: Truths, language: str, questions: Iterable[Any],
           answers: Mapping[str, str]) -> dict[str, tuple[float, float, float]]:
     """The judge's three views (paper 5.2, Table 6), as `judge.views`.
 

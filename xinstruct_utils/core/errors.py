@@ -18,7 +18,10 @@ class InputError(Exception):
 
 def disk_full(error: BaseException, where: Path | str) -> InputError | None:
     """The InputError to raise in place of an OSError that says so, else None."""
-    if getattr(error, "errno", None) not in (ENOSPC, EDQUOT):
-        return None
+    return no_space(where) if getattr(error, "errno", None) in (ENOSPC, EDQUOT) else None
+
+
+def no_space(where: Path | str) -> InputError:
+    """The InputError that tells of a full disk."""
     return InputError(f"the disk is full: no space was left for {where}; free some and run the "
                       "same command again, finished steps are kept")

@@ -78,4 +78,4 @@ def holds_secret(text: str) -> bool:
 def mask(stream: TextIO) -> None:
     """Have a stream of text write no secret from now on."""
     write = stream.write
-    stream.write = lambda text: write(redact(text))
+    setattr(stream, "write", lambda text: write(redact(text)))   # noqa: B010 (mypy forbids the other)

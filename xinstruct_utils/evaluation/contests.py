@@ -7,7 +7,7 @@ read it.
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from statistics import fmean
-from typing import Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from xinstruct_utils.atlas import oracle
 from xinstruct_utils.evaluation import judge
@@ -93,7 +93,7 @@ def contestants(models: Iterable[str], greedy: bool, native: bool) -> list[Conte
 
     native: whether all questions are there in the output language.
     """
-    decodings = ("sampled", "greedy") if greedy else ("sampled",)
+    decodings: tuple[Decoding, ...] = ("sampled", "greedy") if greedy else ("sampled",)
     field = [Contestant(model, decoding) for model in models for decoding in decodings]
     return [*field, ZERO_SHOT] if native else field
 
@@ -107,9 +107,9 @@ def requests(questions: list[Question], lang: str, answer_tag: str,
     """
     texts = {form: [response_request(q["instruction"], lang, tag, templates) for q in questions]
              for form, tag in (("web", answer_tag), ("seed", "seed"))}
-    if all(q["native_instruction"] for q in questions):
-        texts["native"] = [native_request(q["native_instruction"], answer_tag, templates)
-                           for q in questions]
+    natives = [q["native_instruction"] for q in questions if q["native_instruction"]]
+    if len(natives) == len(questions):
+        texts["native"] = [native_request(native, answer_tag, templates) for native in natives]
     return {form: [{"id": q["id"], "prompt": prompt}
                    for q, prompt in zip(questions, prompts, strict=True)]
             for form, prompts in texts.items()}
@@ -144,7 +144,8 @@ def pairings(field: Collection[Contestant], opponent: Contestant,
     Our models among each other, sampled and greedy; everyone against the opponent; the tuned model
     against each of `others`; its zero-shot answers against its own.
     """
-    decodings = [d for d in ("sampled", "greedy") if any(who.decoding == d for who in field)]
+    both: tuple[Decoding, ...] = ("sampled", "greedy")
+    decodings = [d for d in both if any(who.decoding == d for who in field)]
     pairs = [(Contestant(a, d), Contestant(b, d)) for a, b in RIVALS for d in decodings]
     known = {frozenset(pair) for pair in pairs}
     pairs += [(who, opponent) for who in faced(field, opponent)
@@ -184,7 +185,7 @@ def judged(pairs: Iterable[Pair], questions: list[Question], answers: dict[Conte
 def views(truth: dict | None, server: Client | None, lang: str, questions: list[Question],
           answers: dict[Contestant, Answers], batch: bool) -> list[View]:
     """Each answer in three views (Table 6), by the oracle or the judge on a server."""
-    rows = []
+    rows: list[View] = []
     for who, texts in answers.items():
         if truth:
             seen = oracle.views(truth, lang, questions, texts)
@@ -194,21 +195,25 @@ def views(truth: dict | None, server: Client | None, lang: str, questions: list[
         else:
             return []
         for key, (scores, reply) in judgements.items():
-            values = dict(zip(VIEWS, scores or (None, None, None), strict=True))
-            rows.append({"id": key, **who._asdict(), **values, "reply": reply})
+            helpfulness, relevance, accuracy = scores or (None, None, None)
+            rows.append({"id": key, "model": who.model, "decoding": who.decoding,
+                         "helpfulness": helpfulness, "relevance": relevance, "accuracy": accuracy,
+                         "reply": reply})
     return rows
 
 
 def oracle_scores(truth: dict | None, lang: str, questions: list[Question],
                   answers: dict[Contestant, Answers]) -> list[Score]:
     """The oracle's score of every answer; only the Atlas has a truth."""
-    rows = []
+    rows: list[Score] = []
+    if not truth:
+        return rows
     for who, texts in answers.items():
-        for question in questions if truth else []:
+        for question in questions:
             known = truth[question["id"]]
             score = oracle.score(texts[question["id"]], oracle.fact_of(known), lang)
-            rows.append({"id": question["id"], **who._asdict(), "hidden": known["hidden"],
-                         "score": score})
+            rows.append({"id": question["id"], "model": who.model, "decoding": who.decoding,
+                         "hidden": known["hidden"], "score": score})
     return rows
 
 
@@ -217,13 +222,13 @@ def oracle_scores(truth: dict | None, lang: str, questions: list[Question],
 
 def answer_rows(answers: dict[Contestant, Answers]) -> list[Answer]:
     """Rows of answers.jsonl."""
-    return [{"id": key, **who._asdict(), "text": text}
+    return [{"id": key, "model": who.model, "decoding": who.decoding, "text": text}
             for who, texts in answers.items() for key, text in texts.items()]
 
 
 def sampled_answers(rows: Iterable[Answer]) -> dict[str, Answers]:
     """{model: {id of the question: text}} of the sampled answers in answers.jsonl."""
-    answers = defaultdict(dict)
+    answers: dict[str, Answers] = defaultdict(dict)
     for row in rows:
         if row["decoding"] == "sampled":
             answers[row["model"]][row["id"]] = row["text"]
@@ -274,14 +279,17 @@ def score_figures(scores: Iterable[Score]) -> dict[str, float]:
 
 def seen(views: Iterable[View]) -> dict[str, list[View]]:
     """The views that could be read, by the contestants' labels; [] where none could."""
-    groups = defaultdict(list)
+    groups: dict[str, list[View]] = defaultdict(list)
     for row in views:
-        readable = [row] if row[VIEWS[0]] is not None else []
+        readable = [row] if row["helpfulness"] is not None else []
         groups[Contestant(row["model"], row["decoding"]).label] += readable
     return dict(groups)
 
 
 def view_figures(views: Iterable[View]) -> dict[str, dict[str, float]]:
     """Means of the three views, by the contestants' labels; {} where none could be read."""
-    return {label: {name: fmean(r[name] for r in rows) for name in VIEWS if rows}
-            for label, rows in seen(views).items()}
+    figures: dict[str, dict[str, float]] = {}
+    for label, rows in seen(views).items():
+        values: list[dict[str, Any]] = [dict(row) for row in rows]
+        figures[label] = {name: fmean(v[name] for v in values) for name in VIEWS if values}
+    return figures

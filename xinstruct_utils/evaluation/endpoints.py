@@ -60,7 +60,7 @@ def others(named: list[str], taken: Collection[str]) -> dict[str, str]:
 
     `taken` are the names in use. Raises InputError.
     """
-    files = {}
+    files: dict[str, str] = {}
     for entry in named:
         name, sign, file = entry.partition("=")
         complete = sign and name.strip() and file.endswith(".jsonl")

@@ -6,7 +6,7 @@ is counted as unparsed and never becomes a number. What verdicts add up to is in
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from xinstruct_utils.evaluation.benchmarks import Question
 from xinstruct_utils.inference.chat import Client
@@ -40,7 +40,7 @@ class Comparison(TypedDict):
     verdict: str                                       # one of VERDICTS, of A
     score_a: float | None                              # averaged over both orders
     score_b: float | None
-    orders: list[list[float] | None]                   # [A's, B's score] as A stood first, second
+    orders: list[tuple[float, ...] | None]             # [A's, B's score] as A stood first, second
     replies: list[str | None]                          # the judge's texts in these two orders
     chars_a: int
     chars_b: int
@@ -77,8 +77,8 @@ def _compared(question: Question, a: str, b: str, judge: Judge) -> Comparison:
     score_a = score_b = None
     if None not in orders:
         score_a, score_b = (sum(scores) / 2 for scores in zip(*orders, strict=True))
-    return {"id": question["id"],
-            **{k: question.get(k) for k in ("benchmark", "category", "difficulty")},
+    return {"id": question["id"], "benchmark": question.get("benchmark"),
+            "category": question.get("category"), "difficulty": question.get("difficulty"),
             "verdict": verdict(*orders), "score_a": score_a, "score_b": score_b,
             "orders": orders, "replies": [first.reply, swapped.reply],
             "chars_a": len(a), "chars_b": len(b)}
@@ -96,7 +96,7 @@ def _read(client: Client, wanted: dict, batch: bool, names: tuple[str, ...],
         todo = [key for key, judgement in judged.items() if judgement.scores is None]
         if not todo:
             break
-        again = {"temperature": 0.7, "seed": attempt} if attempt else {}
+        again: dict[str, Any] = {"temperature": 0.7, "seed": attempt} if attempt else {}
         bodies = [client.body(wanted[key][0], **again) for key in todo]
         for key, reply in zip(todo, client.ask(bodies, batch), strict=True):
             text = reply.get("text")

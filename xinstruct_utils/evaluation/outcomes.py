@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from xinstruct_utils.evaluation.judge import VERDICTS, Comparison
 from xinstruct_utils.evaluation.statistics import interval, sign_test
@@ -31,13 +32,15 @@ def summary(rows: list[Comparison], seed: int = 0) -> dict[str, float | None]:
     Rates and balance have their 95% intervals: `<name>_low`, `<name>_high`.
     """
     kinds = [r["verdict"] for r in rows]
-    marks = {v: [kind == v for kind in kinds] for v in VERDICTS}
+    marks: dict[str, list[int]] = {v: [kind == v for kind in kinds] for v in VERDICTS}
     marks["wins - losses"] = [(kind == "win") - (kind == "lose") for kind in kinds]
-    out = {name: _mean(values) for name, values in marks.items()} | {"n": len(kinds)}
+    out: dict[str, Any] = {name: _mean(values) for name, values in marks.items()}
+    out["n"] = len(kinds)
     for name, values in marks.items():
         out[f"{name}_low"], out[f"{name}_high"] = interval(values, seed=seed)
     for side in ("score_a", "score_b"):
-        out[side] = _mean([r[side] for r in rows if r[side] is not None])
+        scores: list[Any] = [r.get(side) for r in rows]
+        out[side] = _mean([score for score in scores if score is not None])
     return out | {"p": sign_test(kinds.count("win"), kinds.count("lose"))}
 
 
@@ -51,9 +54,9 @@ def grouped(rows: list[Comparison], key: str) -> Groups:
 
     Difficulties are "easy", "medium" and "hard" by the paper's bins, in this order.
     """
-    groups = defaultdict(list)
+    groups: Groups = defaultdict(list)
     for row in rows:
-        value = row.get(key)
+        value: Any = row.get(key)
         if value is not None:
             groups[_level(value) if key == "difficulty" else value].append(row)
     order = LEVELS if key == "difficulty" else sorted(groups)
@@ -67,7 +70,8 @@ def biases(rows: list[Comparison], seed: int = 0) -> dict[str, dict]:
     order; first_wins_rate, the answer shown first wins an order that is no draw; longer_wins_rate,
     the longer answer wins a prompt that is won.
     """
-    signs = [[(a > b) - (a < b) for a, b in r["orders"]] for r in rows if None not in r["orders"]]
+    both = [[order for order in r["orders"] if order] for r in rows]
+    signs = [[(a > b) - (a < b) for a, b in orders] for orders in both if len(orders) == 2]
     won = [r for r in rows
            if r["verdict"] in ("win", "lose") and r["chars_a"] != r["chars_b"]]
     first = [sign for one, other in signs for sign in (one, -other) if sign]
@@ -99,7 +103,7 @@ def table(against: Groups, seed: int = 0) -> dict[str, dict[str, dict]]:
     against: {model: comparisons with the opponent as B}. win: share of the prompts won, with its
     95% interval; score: mean score, 0 to 10, over the `read` prompts that could be read.
     """
-    out = defaultdict(dict)
+    out: dict[str, dict[str, dict]] = defaultdict(dict)
     for model, judged in against.items():
         for name, rows in by_benchmark(judged).items():
             figures = summary(rows, seed)

@@ -53,7 +53,7 @@ def cohen(rows: list[dict], question: str) -> list[dict]:
 
     rows: labels {item, annotator, and the answer to `question`}.
     """
-    given = defaultdict(dict)
+    given: dict[str, dict] = defaultdict(dict)
     for row in rows:
         given[row["annotator"]][row["item"]] = row[question]
     found = []
@@ -71,13 +71,13 @@ def fleiss(rows: list[dict], question: str) -> float | None:
 
     rows: labels {item, and the answer to `question`}; None where it is not defined.
     """
-    per_item = defaultdict(Counter)
+    per_item: dict[str, Counter] = defaultdict(Counter)
     for row in rows:
         per_item[row["item"]][row[question]] += 1
     counts = [c for c in per_item.values() if c.total() > 1]
     if not counts:
         return None
-    labels = sum(counts, Counter())
+    labels: Counter = sum(counts, Counter())
     chance = sum((n / labels.total()) ** 2 for n in labels.values())
     if chance >= 1:
         return None

@@ -268,7 +268,8 @@ def job(model: str | Path, folders: dict[str, str | Path | None], limit: int = 0
     model: "atlas", a folder or a hub id; folders: {task: folder of its local data, or nothing for
     the hub}; limit: items a task, 0 for all. Local data are known by their content.
     """
-    hashes = [file_hash(data_file(name, folder)) for name, folder in folders.items() if folder]
+    files = [data_file(name, folder) for name, folder in folders.items() if folder]
+    hashes = [file_hash(file) for file in files if file]
     return dict(model=model_path(str(model)), tasks=[*folders],
                 limit=limit, data=digest(hashes)[:16], **settings,
                 folders={name: str(folder or "") for name, folder in folders.items()})

@@ -1,5 +1,7 @@
 """Backtranslation (paper 3.2): which generated instructions are of use."""
 
+from typing import Any, cast
+
 from xinstruct_utils.core.rows import Candidate, Page
 from xinstruct_utils.data import language_id, rules
 
@@ -45,5 +47,5 @@ def candidate(page: Page, instruction: str) -> Candidate:
 
     The page's text is the output; all else goes with it.
     """
-    kept = {name: value for name, value in page.items() if name != "text"}
-    return kept | {"instruction": instruction, "output": page["text"]}
+    row: dict[str, Any] = {name: value for name, value in page.items() if name != "text"}
+    return cast(Candidate, row | {"instruction": instruction, "output": page["text"]})

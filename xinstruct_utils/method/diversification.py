@@ -74,7 +74,7 @@ def kmeans(vectors: "np.ndarray", k: int, seed: int = 0) -> "tuple[np.ndarray, n
                          init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS)
     model.train(points)
     _, nearest = model.index.search(points, 1)
-    return nearest[:, 0], model.centroids
+    return nearest[:, 0], np.asarray(model.centroids)
 
 
 def sample_equal(rows: Sequence[dict], labels: Iterable[int], n: int,
@@ -92,10 +92,10 @@ def sample_equal(rows: Sequence[dict], labels: Iterable[int], n: int,
     def rank(row: dict) -> tuple[float, str]:
         return -key(row), row["id"]
 
-    groups = defaultdict(list)
+    members: dict[int, list[dict]] = defaultdict(list)
     for row, label in zip(rows, labels, strict=True):
-        groups[int(label)].append(row)
-    groups = {cluster: sorted(groups[cluster], key=rank) for cluster in sorted(groups)}
+        members[int(label)].append(row)
+    groups = {cluster: sorted(members[cluster], key=rank) for cluster in sorted(members)}
     n = min(n, len(rows))
     quota = n // len(groups)
     take = {cluster: min(quota, len(group)) for cluster, group in groups.items()}

@@ -47,8 +47,13 @@ def split_seed(rows: list[SeedPair], d0x_size: int,
                          "to split them; a few hundred are needed for good results")
     order = sorted(rows, key=lambda r: r["id"])
     random.Random(f"split/{seed}").shuffle(order)
-    held = max(len(rows) - d0x_size, 200 if len(rows) >= 400 else len(rows) // 3)
+    held = held_back(len(rows), d0x_size)
     return order[held:], order[:held]
+
+
+def held_back(n: int, d0x_size: int) -> int:
+    """How many of `n` seed pairs are D0r's, see `split_seed`."""
+    return max(n - d0x_size, 200 if n >= 400 else n // 3)
 
 
 # Readers: a record as a pair, or the reason why there is none.

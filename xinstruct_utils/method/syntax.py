@@ -72,7 +72,8 @@ def _prepare_transformers() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    PreTrainedTokenizerBase.build_inputs_with_special_tokens = _with_special_tokens
+    added = "build_inputs_with_special_tokens"
+    setattr(PreTrainedTokenizerBase, added, _with_special_tokens)
 
 
 def chart_parser(tags: Mapping[str, int], labels: Mapping[str, int]) -> "torch.nn.Module":
@@ -179,7 +180,7 @@ def sentences(text: str) -> list[Sentence]:
     return split
 
 
-def parse(parser: "torch.nn.Module", rows: Sequence[Sentence],
+def parse(parser: Any, rows: Sequence[Sentence],
           batch: int = 32) -> list["nltk.Tree"]:
     """Trees of Sentences, in their order; like lengths are parsed together."""
     trees: dict[int, nltk.Tree] = {}
@@ -221,7 +222,7 @@ def top_pairs(counted: Mapping[Pair, int], verbs: int = 16,
 
     Most frequent first.
     """
-    of_verb = Counter()
+    of_verb: Counter[str] = Counter()
     nouns_of: dict[str, Counter] = defaultdict(Counter)
     for (verb, noun), n in counted.items():
         of_verb[verb] += n

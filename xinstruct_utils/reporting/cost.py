@@ -220,9 +220,8 @@ def _refinement(profile: Profile, lang: str, k: int) -> list[Work]:
 
 def _split_sizes(profile: Profile) -> tuple[int, int]:
     """Pairs of D0x and of D0r."""
-    pairs = [{"id": str(k)} for k in range(profile.seed_size)]
-    d0x, d0r = seeds.split_seed(pairs, profile.d0x_size, 0)
-    return len(d0x), len(d0r)
+    held = seeds.held_back(profile.seed_size, profile.d0x_size)
+    return profile.seed_size - held, held
 
 
 def _evaluation(profile: Profile, lang: str) -> list[Work]:

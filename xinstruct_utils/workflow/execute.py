@@ -24,7 +24,7 @@ from xinstruct_utils.config.load import parse_overrides
 from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.config.runs import load_run, open_run, resolve
 from xinstruct_utils.core import languages
-from xinstruct_utils.core.errors import InputError, disk_full
+from xinstruct_utils.core.errors import InputError, no_space
 from xinstruct_utils.core.files import read_json, write_bytes, write_json
 from xinstruct_utils.core.paths import REPO, root, run_dir, step_dir
 from xinstruct_utils.core.process import peak_rss
@@ -157,7 +157,7 @@ def _papermill(name: str, out: Path, parameters: dict[str, Any], sockets: str) -
         if error.ename == InputError.__name__:
             raise InputError(error.evalue) from None
         if os.strerror(ENOSPC) in error.evalue or "disk is full" in error.evalue:  # SQLite's words
-            raise disk_full(OSError(ENOSPC, ""), out.parent) from None
+            raise no_space(out.parent) from None
         raise RuntimeError(f"the notebook with the failure is {out}\n{name} failed in cell "
                            f"{error.cell_index}: {error.ename}: {error.evalue}") from None
     finally:

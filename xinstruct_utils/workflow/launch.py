@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 from xinstruct_utils.config.load import accelerate_config
 from xinstruct_utils.config.profile import MACHINE
 from xinstruct_utils.config.runs import load_run
-from xinstruct_utils.core.errors import InputError, disk_full
+from xinstruct_utils.core.errors import InputError, disk_full, no_space
 from xinstruct_utils.core.files import digest, known_hash, read_json, write_bytes, write_json
 from xinstruct_utils.core.paths import REPO, hashes_dir, root
 from xinstruct_utils.core.process import die_with_parent, rank
@@ -302,9 +302,8 @@ def _fail(code: int, paths: list[Path], log: Path) -> NoReturn:
     for path in map(_error_file, paths):
         if path.exists():
             raise InputError(read_json(path)["message"])
-    no_space = disk_full(OSError(ENOSPC, ""), log.parent.parent)
-    if no_space and shutil.disk_usage(log.parent).free < FULL:   # then no job could write why
-        raise no_space
+    if shutil.disk_usage(log.parent).free < FULL:                # then no job could write why
+        raise no_space(log.parent.parent)
     tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
     raise RuntimeError(f"heavy job failed with exit code {code}; the whole log is {log}; its end:\n"
                        f"{tail}")

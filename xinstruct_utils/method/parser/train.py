@@ -5,7 +5,7 @@ import random
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import write_json
@@ -78,7 +78,7 @@ def train(epochs: int, seed: int) -> None:
                                       "epochs": epochs, "seed": seed})
 
 
-def _fit(parser: "torch.nn.Module", rows: list[Sentence], epochs: int, rng: random.Random) -> None:
+def _fit(parser: Any, rows: list[Sentence], epochs: int, rng: random.Random) -> None:
     """The training loop, with a line for each epoch."""
     import torch
 
