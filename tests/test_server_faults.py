@@ -190,8 +190,8 @@ class Log:
     """What the job asked of its servers: when, how long, and what went wrong."""
 
     def __init__(self, monkeypatch):
-        self.starts = []
-        self.spans = []                          # (start, end, was it a fault)
+        self.starts = []                         # of all requests
+        self.spans = []                          # (start, end, was it a fault), without greetings
         self.pauses = []                         # (from, to)
         ask, pause = remote.Server.ask, remote.Server.pause
 
@@ -202,7 +202,8 @@ class Log:
                 fault = "text" not in reply["choices"][0]
                 return reply
             finally:
-                self.spans.append((start, time.monotonic(), fault))
+                if body["max_tokens"] > 1:
+                    self.spans.append((start, time.monotonic(), fault))
 
         def asking(server, body):
             self.starts.append(time.monotonic())
@@ -216,7 +217,7 @@ class Log:
         monkeypatch.setattr(remote.Server, "pause", pausing)
 
     def taken(self):
-        return self.spans[-1][1] - self.starts[0]
+        return self.spans[-1][1] - min(start for start, _, _ in self.spans)
 
     def waits(self):
         """Seconds for which faults held the job's places, and the server asked not to be asked."""
@@ -253,7 +254,7 @@ def test_a_job_of_a_server_with_faults_ends_with_the_same_shards_and_is_hardly_s
 def test_a_server_that_asks_for_more_patience_than_the_job_has_is_told_of(job):
     with (serving(1.0, faults=("429",), patience=3600) as server,
           pytest.raises(InputError, match=r"no server answered for .* asks for 3,600 s of pati")):
-        job(server, "out", server_wait_s=1.5)
+        job(server, "out", server_wait_s=1)
 
 
 def test_a_server_that_loads_another_model_meanwhile_is_found_out_by_its_404(job):
@@ -269,9 +270,10 @@ def test_a_server_that_loads_another_model_meanwhile_is_found_out_by_its_404(job
             job(server, "out")
 
 
-def test_a_404_at_the_greeting_does_not_make_a_server_one_of_text_only(job):
+@pytest.mark.parametrize("fault", ["404", "not JSON"])
+def test_a_fault_at_the_greeting_does_not_make_a_server_one_of_text_only(job, fault):
     with serving() as server:
-        server.fault = lambda key, number: "404" if len(server.faults) < 1 else None
+        server.fault = lambda key, number: fault if len(server.faults) < 1 else None
         job(server, "out", ROWS[:40])
         assert all(isinstance(json.loads(key)[0], list) for key in server.tries)
 
