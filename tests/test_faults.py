@@ -16,7 +16,7 @@ KILLS = 10
 # Files that hold clocks, paths, or what a kernel printed; all others are data. The bytes of a
 # database depend on how often it was opened; its labels stand beside it as JSONL.
 TIMED = {"notebook.ipynb", "manifest.json", "measures.json", "figures.json", "finish.json",
-         "done.json", "inputs.json", ".lock"}
+         "done.json", "inputs.json", "started.json", ".lock"}
 
 
 def data_files(run):

@@ -45,7 +45,7 @@ def test_a_rating_is_one_token(tokenizer):
 
 def test_a_tokenizer_without_the_digits_is_refused():
     class NoDigits:
-        def __call__(self, text, add_special_tokens):
+        def __call__(self, text, **settings):
             return {"input_ids": [1, 2]}
 
     with pytest.raises(ValueError, match="one token"):

@@ -289,7 +289,7 @@ def test_a_failed_notebook_says_why_in_its_last_line_and_leaves_no_manifest(home
 ])
 def test_a_library_that_finds_the_disk_full_is_told_as_all_others(home, line):
     edit(home, "01_first", line)
-    status, _, err = verb("01_first", "--run", "smoke", "--lang", "sw", "--force")
+    status, _, err = verb("01_first", "--run", "smoke", "--lang", "sw")
     assert status == 2 and err.startswith("error: the disk is full: no space was left for ")
     assert err.count("\n") == 1 and str(step(home)) in err
 
