@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from conftest import job_settings
 
 from xinstruct_utils.config.load import load_profile
 from xinstruct_utils.config.runs import open_run
@@ -217,19 +218,8 @@ def job(runs):
             [{"id": str(k), "prompt": f"Nchi {k}: "} for k in range(40)],
         )
         write_jsonl(home / "in.jsonl", rows)
-        s = dict(
-            task="generate",
-            model="atlas",
-            input=str(home / "in.jsonl"),
-            shard_size=4,
-            bf16=False,
-            threads=1,
-            seed=0,
-            token_budget=512,
-            temperature=0.9,
-            top_p=0.9,
-            max_new_tokens=24,
-        )
+        s = job_settings(home / "in.jsonl", shard_size=4, token_budget=512, temperature=0.9,
+                         top_p=0.9, max_new_tokens=24)
         if before:
             before(home, s)
         else:

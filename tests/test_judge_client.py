@@ -12,22 +12,22 @@ import shutil
 import signal
 import socket
 import sqlite3
-import struct
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import http_servers
 import pytest
+from http_servers import draw
 
 from xinstruct_utils.atlas import BASE_MODEL
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json, read_jsonl, write_json, write_jsonl
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.inference import chat as chat_module
+from xinstruct_utils.inference.patience import retry_after
 from xinstruct_utils.prompts.replies import tagged
 from xinstruct_utils.prompts.requests import VIEWS
 
@@ -36,53 +36,11 @@ FAULTS = ("429", "500", "time-out", "cut", "not JSON", "empty", "drip")
 KEY = "sk-loopback-0123456789"
 
 
-def draw(*words):
-    """A number in [0, 1) that depends on the words only."""
-    return int(hashlib.sha256("/".join(map(str, words)).encode()).hexdigest()[:8], 16) / 2**32
-
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(http_servers.Handler):
     """Chat completions whose scores depend on the prompt; a fault hits a share of the tries."""
 
-    protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
-
-    def log_message(self, *_):
-        pass
-
-    def send(self, status, body, **headers):
-        self.send_response(status)
-        for name, value in {"content-type": "application/json", "content-length": len(body),
-                            **headers}.items():
-            self.send_header(name.replace("_", "-"), str(value))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def drip(self, body):
-        """Byte by byte, so that a wait for the next one is never long, while the client waits."""
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        for k in range(len(body)):
-            self.wfile.write(body[k:k + 1])
-            time.sleep(0.1)
-            if not self.connected():
-                break
-        self.close_connection = True
-
-    def connected(self):
-        """Is the client still there? What it does not wait for is neither answered nor paid for."""
-        self.connection.setblocking(False)
-        try:
-            return self.connection.recv(1, socket.MSG_PEEK) != b""
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        finally:
-            self.connection.setblocking(True)
-
     def do_POST(self):
-        raw = self.rfile.read(int(self.headers["content-length"]))
+        raw = self.body()
         server, at = self.server, time.time()
         with server.lock:
             server.seen.add(self.headers.get("authorization"))
@@ -106,32 +64,29 @@ class Handler(BaseHTTPRequestHandler):
             return None
         time.sleep(self.server.latency)
         if fault == "429":
-            return self.send(429, b'{"error": {"message": "slow down"}}', retry_after=PATIENCE)
+            return self.refuse(429, "slow down", retry_after=PATIENCE)
         if fault in ("500", "401"):
-            error = {"error": {"message": f"no: {self.headers['authorization']}"}}
-            return self.send(int(fault), json.dumps(error).encode())
+            return self.refuse(int(fault), f"no: {self.headers['authorization']}")
         if fault == "cut":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close_connection = True
-            return self.connection.close()
+            return self.cut()
         if fault == "not JSON":
             return self.send(200, b'{"choices": [{"message": {"cont')
         if fault == "404":
-            return self.send(404,
-                             b'{"error": {"message": "no such model", "code": "model_not_found"}}')
+            error = {"message": "no such model", "code": "model_not_found"}
+            return self.send(404, {"error": error})
         text = "" if fault == "empty" else self.server.reply(body["messages"][-1]["content"])
         made = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
                 "choices": [{"index": 0, "finish_reason": "stop",
                              "message": {"role": "assistant", "content": text}}],
                 "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}}
         if fault == "drip":
-            return self.drip(json.dumps(made).encode())
+            return self.drip(json.dumps(made).encode(), 0.1)
         if not self.connected():
             return None
         if text:
             with self.server.lock:
                 self.server.paid.setdefault(key, []).append(time.time())
-        return self.send(200, json.dumps(made).encode())
+        return self.send(200, made)
 
 
 def scores(prompt):
@@ -144,27 +99,16 @@ def scores(prompt):
 def serving(share=0.0, latency=0.0, reply=scores, client_timeout=0.9, only=FAULTS, handler=Handler):
     """A server on loopback; `.url`, `.paid` {request: replies delivered}, `.faults` of each try."""
 
-    class Server(ThreadingHTTPServer):
-        request_queue_size, daemon_threads = 256, True
-
-        def handle_error(self, *_):
-            pass
-
-    server = Server(("127.0.0.1", 0), handler)
-    server.lock = threading.Lock()
-    server.tries, server.paid, server.faults, server.seen = {}, {}, [], set()
-    server.busy, server.active, server.spans = [], 0, []
-    server.latency, server.reply, server.client_timeout = latency, reply, client_timeout
+    server = http_servers.Server(handler, latency=latency, reply=reply,
+                                 client_timeout=client_timeout, tries={}, paid={}, faults=[],
+                                 seen=set(), busy=[], active=0, spans=[])
 
     def fault(key, n):
         return only[int(draw(key, n, "kind") * len(only))] if draw(key, n) < share else None
 
     server.fault = fault
-    server.url = f"http://127.0.0.1:{server.server_port}/v1"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with http_servers.running(server):
+        yield server
 
 
 JUDGE = """
@@ -343,7 +287,7 @@ def test_openai_itself_needs_a_key_and_prices(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("given", "seconds"), [("3", 3), ("0.5", 0.5), ("", None), ("soon", None),
                                                 ("Wed, 21 Oct 2015 07:28:00 GMT", 0)])
 def test_retry_after_is_a_number_or_a_date(given, seconds):
-    assert chat_module.retry_after({"retry-after": given}) == seconds
+    assert retry_after({"retry-after": given}) == seconds
 
 
 def test_it_works_inside_a_running_event_loop_as_in_a_notebook(tmp_path, key):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from conftest import job_settings
 
 from xinstruct_utils.config.load import accelerate_config, load_profile
 from xinstruct_utils.config.profile import Profile
@@ -387,9 +388,8 @@ def test_inference_on_two_nodes_shares_the_shards_and_gives_the_bytes_of_one(
         out = runs / "r" / "sw" / f"out{nodes}"
         write_jsonl(runs / "r" / "in.jsonl",
                     [{"id": str(k), "prompt": f"Nchi {k}: "} for k in range(12)])
-        given = dict(task="generate", model="atlas", input=str(runs / "r" / "in.jsonl"),
-                     shard_size=2, bf16=False, threads=1,
-                     seed=0, token_budget=512, temperature=0.9, top_p=0.9, max_new_tokens=8)
+        given = job_settings(runs / "r" / "in.jsonl", shard_size=2, token_budget=512,
+                             temperature=0.9, top_p=0.9)
         launch.run("inference.local", given, out)
         made[nodes] = {p.name: p.read_bytes() for p in out.glob("shard-*")}
     assert made[2] == made[1] and len(made[1]) == 6

@@ -10,12 +10,10 @@ import shlex
 import socket
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import http_servers
 import pytest
-from conftest import tiny
+from conftest import job_settings, only, tiny
 
 from xinstruct_utils.config.load import load_profile
 from xinstruct_utils.config.runs import open_run
@@ -26,7 +24,7 @@ from xinstruct_utils.core.paths import REPO, step_dir
 from xinstruct_utils.data import sources
 from xinstruct_utils.inference.chat import Client
 from xinstruct_utils.method.translation import open_translator
-from xinstruct_utils.reporting import book, publish
+from xinstruct_utils.reporting import pages, publish, publish_run
 from xinstruct_utils.workflow import launch
 
 PASSWORD = "canary-of-the-proxy-99"
@@ -67,35 +65,20 @@ def leaks(folder, *texts):
     return found + [k for k, text in enumerate(texts) if any(form in text for form in FORMS)]
 
 
-class Echo(BaseHTTPRequestHandler):
+class Echo(http_servers.Handler):
     """Refuses everything with 401, and tells all headers in the body."""
 
     def do_POST(self):
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        told = {"error": {"message": " ".join(f"{k}: {v}" for k, v in self.headers.items())}}
-        body = json.dumps(told).encode()
+        self.body()
         self.server.headers.append(dict(self.headers))
-        self.send_response(401)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.refuse(401, " ".join(f"{name}: {value}" for name, value in self.headers.items()))
 
     do_GET = do_POST
 
-    def log_message(self, *_):
-        """Nothing on the screen."""
 
-
-@contextmanager
 def echo():
     """A server that tells every header it gets; `.url`, `.headers` of each request."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    server.headers, server.url = [], f"http://127.0.0.1:{server.server_port}/v1"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    return http_servers.running(http_servers.Server(Echo, headers=[]))
 
 
 def sent(server, word):
@@ -147,6 +130,7 @@ def test_what_is_written_as_a_key_is_hidden_though_nobody_knows_it(text, shown):
         "A bearer of letters; Basic instructions at 10:30, see http://a.example:80/x@y",
         "task-0123456789abcdefgh ask-0123456789abcdefgh /data/hf_models_of_mine_and_yours",
         "set OPENAI_API_KEY=... or --tokenizer x, key=value, --max-num-batched-tokens 8192",
+        "a picture: 0P/aizaW21xPq90sdWlbSk+JHxQ==",
     ],
 )
 def test_other_text_stays(text):
@@ -219,19 +203,7 @@ def test_a_wrong_value_is_told_without_the_key_in_it(canaries):
 def one_row(path):
     """The settings of a job of one row, whose file is written."""
     write_jsonl(path, [{"id": "a", "prompt": "Kenya"}])
-    return dict(
-        task="generate",
-        model="atlas",
-        input=str(path),
-        shard_size=3,
-        bf16=False,
-        threads=1,
-        seed=0,
-        token_budget=2048,
-        temperature=0.0,
-        top_p=1.0,
-        max_new_tokens=8,
-    )
+    return job_settings(path)
 
 
 @pytest.mark.parametrize("how", ["key", "password in the address"])
@@ -339,14 +311,15 @@ def test_a_step_that_prints_a_key_leaves_it_nowhere_and_can_be_published(
     assert leaks(canaries, shown) == []
     notebook = canaries / "mine" / "sw" / "01_seed_data" / "notebook.ipynb"
     assert '"***\\n"' in notebook.read_text()
-    monkeypatch.setattr(book, "claim", lambda *_: "")
-    published = book.publish("mine")
+    monkeypatch.setattr(pages, "claim", lambda *_: "")
+    only(monkeypatch, "01_seed_data")
+    published = publish_run.publish("mine")
     assert (published / "sw" / "01_seed_data" / "notebook.ipynb").exists()
     assert leaks(canaries) == []
     # a key that came in by hand is refused, and the refusal does not tell it
     notebook.write_text(notebook.read_text().replace("***", CANARIES["XINSTRUCT_TRANSLATOR_KEY"]))
     with pytest.raises(InputError, match="shows what looks like a key") as error:
-        book.publish("mine")
+        publish_run.publish("mine")
     assert leaks(published, str(error.value)) == []
 
 

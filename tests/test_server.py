@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
+from conftest import job_settings
 
 from xinstruct_utils.atlas import BASE_MODEL
 from xinstruct_utils.config.load import load_profile
@@ -24,7 +25,7 @@ from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json, write_json, write_jsonl
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.core.shards import Shards
-from xinstruct_utils.inference import completions, remote, servers
+from xinstruct_utils.inference import completions, connection, remote, servers
 from xinstruct_utils.inference import local as local_engine
 from xinstruct_utils.models.loading import load
 from xinstruct_utils.prompts.requests import rating_request, response_request
@@ -114,28 +115,10 @@ def job(tmp_path, runs):
 
     def go(urls, rows=ROWS, task="generate", name="out", **more):
         write_jsonl(tmp_path / "in.jsonl", rows)
-        s = (
-            dict(
-                task=task,
-                model="atlas",
-                input=str(tmp_path / "in.jsonl"),
-                shard_size=8,
-                bf16=False,
-                threads=1,
-                seed=0,
-                token_budget=2048,
-                temperature=0.0,
-                top_p=1.0,
-                max_new_tokens=8,
-                out=str(tmp_path / name),
-                server_urls=urls,
-                server_concurrency=4,
-                server_wait_s=60,
-                server_command=None,
-            )
-            | more
-        )
-        remote.main(s)
+        servers = dict(server_urls=urls, server_concurrency=4, server_wait_s=60,
+                       server_command=None)
+        remote.main(job_settings(tmp_path / "in.jsonl", task=task, out=str(tmp_path / name),
+                                 **servers) | more)
         return list(Shards(tmp_path / name, 8).read())
 
     return go
@@ -261,8 +244,8 @@ def test_without_any_server_one_error_says_so_after_waiting(job):
 def test_two_servers_one_killed_or_stopped_in_the_middle_nothing_is_lost(
     port, job, atlas, tmp_path, monkeypatch, capsys, how
 ):
-    monkeypatch.setattr(remote, "PATIENCE", 1.0)
-    monkeypatch.setattr(remote, "BEAT", 0.5)
+    monkeypatch.setattr(connection, "PATIENCE", 1.0)
+    monkeypatch.setattr(connection, "BEAT", 0.5)
     with loopback(1) as ((other,), (child,)):
 
         def strike():
@@ -330,8 +313,8 @@ def test_two_chunks_at_a_time_are_in_memory(job, monkeypatch, tmp_path):
         return {"choices": [{"text": "x", "finish_reason": "length"}]}
 
     monkeypatch.setattr(Shards, "pending", counted)
-    monkeypatch.setattr(remote.Server, "greet", greet)
-    monkeypatch.setattr(remote.Server, "ask", ask)
+    monkeypatch.setattr(connection.Server, "greet", greet)
+    monkeypatch.setattr(connection.Server, "ask", ask)
     rows = [{"id": str(k), "prompt": "Habari"} for k in range(800)]
     made = job(["http://127.0.0.1:9/v1"], rows)
     assert [r["id"] for r in made] == [r["id"] for r in rows]
@@ -350,19 +333,7 @@ def a_run(runs, tmp_path):
     def make(**settings):
         open_run("served", load_profile("smoke", **settings))
         write_jsonl(runs / "served" / "in.jsonl", ROWS[:6])
-        return dict(
-            task="generate",
-            model="atlas",
-            input=str(runs / "served" / "in.jsonl"),
-            shard_size=3,
-            bf16=False,
-            threads=1,
-            seed=0,
-            token_budget=2048,
-            temperature=0.0,
-            top_p=1.0,
-            max_new_tokens=8,
-        )
+        return job_settings(runs / "served" / "in.jsonl", shard_size=3)
 
     return make
 

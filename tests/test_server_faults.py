@@ -1,20 +1,17 @@
 """Inference by servers that fail: a completions server on loopback, and what a job makes of it."""
 
-import hashlib
 import json
-import socket
-import struct
-import threading
 import time
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import http_servers
 import pytest
+from conftest import job_settings
+from http_servers import draw
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json, write_jsonl
 from xinstruct_utils.core.shards import Shards
-from xinstruct_utils.inference import remote
+from xinstruct_utils.inference import connection, remote
 from xinstruct_utils.method.backtranslation import REASONS, instruction_fault
 from xinstruct_utils.models.loading import load_tokenizer, model_path
 from xinstruct_utils.models.tokenization import rating_tokens
@@ -28,53 +25,15 @@ ROWS = [{"id": f"r{k:03d}", "prompt": f"Taja sarafu ya nchi ya {k}.", "completio
         for k in range(160)]
 
 
-def draw(*words):
-    """A number in [0, 1) that depends on the words only."""
-    text = "/".join(map(str, words))
-    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32
-
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(http_servers.Handler):
     """Completions that depend on the prompt; a share of the requests is hit by a fault."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_):
-        pass
-
-    def head(self, status, length, **headers):
-        self.send_response(status)
-        fixed = {"content-type": "application/json", "content-length": length}
-        for name, value in {**fixed, **headers}.items():
-            self.send_header(name.replace("_", "-"), str(value))
-        self.end_headers()
-
-    def send(self, status, body, **headers):
-        self.head(status, len(body), **headers)
-        self.wfile.write(body)
-
-    def refuse(self, status, message, **headers):
-        self.send(status, json.dumps({"error": {"message": message}}).encode(), **headers)
-
-    def connected(self):
-        """Is the client still there? What it does not wait for any more does not arrive."""
-        self.connection.setblocking(False)
-        try:
-            return self.connection.recv(1, socket.MSG_PEEK) != b""
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        finally:
-            self.connection.setblocking(True)
 
     def do_GET(self):
         cards = [{"id": self.server.model, "max_model_len": 512}]
-        self.send(200, json.dumps({"data": [] if self.server.plain else cards}).encode())
+        self.send(200, {"data": [] if self.server.plain else cards})
 
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        body = json.loads(self.body())
         server = self.server
         key = json.dumps([body["prompt"], body["max_tokens"]])
         with server.lock:
@@ -97,10 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         elif fault in ("500", "404"):
             self.refuse(int(fault), "out of luck")
         elif fault == "cut":
-            linger = struct.pack("ii", 1, 0)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self.close_connection = True
-            self.connection.close()
+            self.cut()
         elif fault == "not JSON":
             self.send(200, b'{"choices": [{"text": "Shil')
         else:
@@ -119,40 +75,22 @@ class Handler(BaseHTTPRequestHandler):
                   "logprobs": {"top_logprobs": [words]}}
         reply = json.dumps({"choices": [choice], "usage": usage}).encode()
         if fault == "drip":
-            self.head(200, len(reply))
-            for place in range(len(reply)):
-                self.wfile.write(reply[place:place + 1])
-                time.sleep(0.05)
+            self.drip(reply, 0.05)
         elif self.connected():
             with server.lock:
                 server.answered[key] = server.answered.get(key, 0) + 1
             self.send(200, reply)
 
 
-class FakeServer(ThreadingHTTPServer):
+class FakeServer(http_servers.Server):
     """`.url`, `.answered` {request: answers that arrived}, `.faults` of each request."""
 
-    request_queue_size = 256
-    daemon_threads = True
-
     def __init__(self, share, latency, plain, faults, patience):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.lock = threading.Lock()
-        self.share = share
-        self.latency = latency
-        self.plain = plain
-        self.kinds = faults
-        self.patience = patience
+        super().__init__(Handler, share=share, latency=latency, plain=plain, kinds=faults,
+                         patience=patience, tries={}, answered={}, faults=[])
         self.model = model_path("atlas")
         self.tokenizer = load_tokenizer("atlas")
         self.three = rating_tokens(self.tokenizer)
-        self.tries = {}
-        self.answered = {}
-        self.faults = []
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-
-    def handle_error(self, *_):
-        pass
 
     def fault(self, key, number):
         if draw(key, number) >= self.share:
@@ -160,27 +98,22 @@ class FakeServer(ThreadingHTTPServer):
         return self.kinds[int(draw(key, number, "kind") * len(self.kinds))]
 
 
-@contextmanager
 def serving(share=0.0, latency=0.0, plain=False, faults=FAULTS, patience=PATIENCE):
-    server = FakeServer(share, latency, plain, faults, patience)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    return http_servers.running(FakeServer(share, latency, plain, faults, patience))
 
 
 @pytest.fixture
 def job(tmp_path, runs, monkeypatch):
     """A function that runs a job in this process: the shards' bytes, by name."""
-    monkeypatch.setattr(remote, "ANSWER", ANSWER)
-    monkeypatch.setattr(remote, "GREETING", ANSWER)
+    monkeypatch.setattr(connection, "ANSWER", ANSWER)
+    monkeypatch.setattr(connection, "GREETING", ANSWER)
 
     def go(server, name, rows=ROWS, task="generate", **more):
         write_jsonl(tmp_path / "in.jsonl", rows)
-        settings = dict(task=task, model="atlas", input=str(tmp_path / "in.jsonl"), shard_size=40,
-                        seed=0, temperature=0.0, top_p=1.0, max_new_tokens=8,
-                        out=str(tmp_path / name), server_urls=[server.url],
-                        server_concurrency=CONCURRENCY, server_wait_s=60, server_command=None)
+        settings = job_settings(tmp_path / "in.jsonl", task=task, shard_size=40,
+                                out=str(tmp_path / name), server_urls=[server.url],
+                                server_concurrency=CONCURRENCY, server_wait_s=60,
+                                server_command=None)
         remote.main(settings | more)
         return {path.name: path.read_bytes() for path in (tmp_path / name).glob("shard-*")}
     return go
@@ -193,7 +126,7 @@ class Log:
         self.starts = []                         # of all requests
         self.spans = []                          # (start, end, was it a fault), without greetings
         self.pauses = []                         # (from, to)
-        ask, pause = remote.Server.ask, remote.Server.pause
+        ask, pause = connection.Server.ask, connection.Server.pause
 
         async def timed(server, body, start):
             fault = True
@@ -213,8 +146,8 @@ class Log:
             self.pauses.append((time.monotonic(), time.monotonic() + seconds))
             pause(server, seconds, error)
 
-        monkeypatch.setattr(remote.Server, "ask", asking)
-        monkeypatch.setattr(remote.Server, "pause", pausing)
+        monkeypatch.setattr(connection.Server, "ask", asking)
+        monkeypatch.setattr(connection.Server, "pause", pausing)
 
     def taken(self):
         return self.spans[-1][1] - min(start for start, _, _ in self.spans)

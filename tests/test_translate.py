@@ -4,10 +4,9 @@ of what comes back."""
 import json
 import os
 import sqlite3
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import http_servers
 import pytest
 
 from xinstruct_utils.__main__ import main
@@ -174,66 +173,38 @@ def test_a_model_without_the_languages_code_is_refused(nllb, monkeypatch):
         backend._code("sw")
 
 
-class Translation(BaseHTTPRequestHandler):
+class Translation(http_servers.Handler):
     """Cloud Translation v2 and chat completions in their documented shapes; every third try is
     answered 429 or 500."""
 
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(self.body())
         self.server.asked.append((self.path, dict(self.headers), body))
         n = len(self.server.asked)
         if self.server.broken and n % 3 == 1:
-            return self.answer(
-                429 if n % 2 else 500,
-                {"error": {"code": 429, "message": "slow down"}},
-                {"Retry-After": "0.01"},
-            )
+            error = {"code": 429, "message": "slow down"}
+            return self.send(429 if n % 2 else 500, {"error": error}, retry_after=0.01)
         if self.path == "/v1/chat/completions":
             text = body["messages"][0]["content"].rpartition("\n\n")[2]
             choice = {
                 "message": {"content": f" {text.upper()}!\n"},
                 "finish_reason": "length" if "endless" in text else "stop",
             }
-            return self.answer(
+            return self.send(
                 200, {"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}
             )
-        if self.headers.get("X-Goog-Api-Key") != KEY:
-            return self.answer(
-                400,
-                {
-                    "error": {
-                        "code": 400,
-                        "message": f"API key not valid: {self.headers['X-Goog-Api-Key']}",
-                    }
-                },
-            )
+        if (key := self.headers.get("X-Goog-Api-Key")) != KEY:
+            error = {"code": 400, "message": f"API key not valid: {key}"}
+            return self.send(400, {"error": error})
         made = [{"translatedText": f"{t} ({body['source']}-{body['target']})"} for t in body["q"]]
-        return self.answer(200, {"data": {"translations": made[:self.server.most]}})
-
-    def answer(self, status, body, headers=None):
-        self.send_response(status)
-        raw = json.dumps(body).encode()
-        for name, value in (
-            {"Content-Type": "application/json", "Content-Length": str(len(raw))} | (headers or {})
-        ).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *args):
-        """Quiet."""
+        return self.send(200, {"data": {"translations": made[:self.server.most]}})
 
 
 @contextmanager
 def served(broken=False, most=None):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Translation)
-    server.asked, server.broken, server.most = [], broken, most
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    server = http_servers.Server(Translation, asked=[], broken=broken, most=most)
+    with http_servers.running(server):
         yield server, f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
@@ -287,7 +258,7 @@ def test_google_goes_on_after_an_outage_and_pays_for_nothing_twice(google):
         def failing(self):
             sent.append(1)
             if len(sent) > 2:
-                return self.answer(503, {"error": {}})
+                return self.send(503, {"error": {}})
             return real(self)
 
         server.RequestHandlerClass.do_POST = failing

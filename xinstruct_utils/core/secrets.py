@@ -23,9 +23,8 @@ ADDRESS = re.compile(r"(?<=://)([^\s/:@\"'\\]*):([^\s/@\"'\\]+)@")
 # Keys as OpenAI, Hugging Face and Google write them, and as a header carries them.
 WRITTEN = re.compile(
     r"\b(?:sk-(?=[\w-]*\d)[\w-]{16,}|hf_[A-Za-z0-9]{16,}|AIza[\w-]{16,})"
-    r"|(?<=bearer )(?=\S*\d)[\w.~+/=-]{8,}"
-    r"|(?<=authorization: basic )[\w+/=]{6,}",
-    re.I,
+    r"|(?i:(?<=bearer )(?=\S*\d)[\w.~+/=-]{8,}"
+    r"|(?<=authorization: basic )[\w+/=]{6,})"
 )
 # A key in a command line: NAME_KEY=..., --api-key ...
 GIVEN = re.compile(
@@ -70,7 +69,7 @@ def redact(text: str) -> str:
 
 
 def holds_secret(text: str) -> bool:
-    """Does a setting hold a key or a password? `$NAME`, a variable of the environment, is none."""
+    """Does a text hold a key or a password? `$NAME`, a variable of the environment, is none."""
     named = ADDRESS.sub(lambda m: "@" if m[2].startswith("$") else m[0], text)
     return redact(named) != named
 
@@ -78,4 +77,4 @@ def holds_secret(text: str) -> bool:
 def mask(stream: TextIO) -> None:
     """Have a stream of text write no secret from now on."""
     write = stream.write
-    setattr(stream, "write", lambda text: write(redact(text)))   # noqa: B010 (mypy forbids the other)
+    stream.write = lambda text: write(redact(text))  # type: ignore[method-assign]

@@ -15,15 +15,15 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest
 from xinstruct_utils.core.secrets import redact
+from xinstruct_utils.inference.patience import LONGEST_WAIT, retry_after
 from xinstruct_utils.prompts.thoughts import without_thoughts
 
 TABLES = """
@@ -37,7 +37,6 @@ SPENT = ("SELECT count(*) AS requests, total(tokens_in) AS tokens_in, "
          "total(tokens_out) AS tokens_out, total(usd) AS usd FROM costs")
 BATCH_PRICE = 0.5                                      # of OpenAI's Batch API, a share of the price
 JOB = 5_000                    # requests in a batch job; OpenAI's limits are 50,000 and 200 MB
-LONGEST_WAIT = 600.0           # seconds; a server that asks for more is told of, not waited for
 HOPELESS = (400, 413, 422)     # this request will never be answered; others may
 REFUSING = (401, 403, 404)     # no request will: a key, a right or a model that is not there
 FILTERED, UNFINISHED = "filtered", "unfinished thoughts"
@@ -75,17 +74,6 @@ def tokens(body: dict) -> int:
     texts = [str(m["content"]) for m in body["messages"]]
     plain = sum(c.isascii() for t in texts for c in t)
     return 10 + plain // 3 + (sum(len(t.encode()) for t in texts) - plain) // 2
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a Retry-After header (a number or a date), or None."""
-    given = headers.get("retry-after", "").strip()
-    try:
-        if given[:1].isdigit():
-            return max(0.0, float(given))
-        return max(0.0, parsedate_to_datetime(given).timestamp() - time.time())
-    except ValueError:
-        return None
 
 
 class Client:

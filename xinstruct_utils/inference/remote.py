@@ -3,14 +3,12 @@
 What `launch.run("inference.local", ...)` starts where a run's engine is "server".
 
 All servers draw from one queue of at most two chunks, so that a fast one does more and memory does
-not grow with the corpus. A server that goes away gives its rows back to the queue, and is asked
-again when it answers and still serves the same model. A fault (a 500, a time-out, a reply that
-cannot be read) sends its row to the end of the queue; a server that asks for patience gets it.
+not grow with the corpus. A server that goes away gives its rows back to the queue. A fault (a 500,
+a time-out, a reply that cannot be read) sends its row to the end of the queue. When a server may be
+asked is the matter of `connection`.
 """
 
 import asyncio
-import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,167 +16,20 @@ from typing import Any
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.process import finish_job
-from xinstruct_utils.core.secrets import redact
 from xinstruct_utils.core.shards import Shards
-from xinstruct_utils.inference.chat import retry_after
 from xinstruct_utils.inference.completions import Completions, Row, Unreadable
+from xinstruct_utils.inference.connection import Server
 from xinstruct_utils.inference.inputs import count_of, requests_of, rows_of
+from xinstruct_utils.inference.patience import patience_of
 from xinstruct_utils.inference.servers import started
 from xinstruct_utils.models.batching import missing
 from xinstruct_utils.models.loading import model_path
 from xinstruct_utils.models.tokenization import context
 
 TRIES = 8                                        # faults of one row
-BEAT = 3.0                                       # seconds between looks at a server
-PATIENCE = 10.0                                  # seconds for its answer to a look
-MISSES = 3                                       # looks in vain, then it is away
-GREETING = 300.0                                 # seconds for a first answer: models load
-ANSWER = 900.0                                   # seconds for an answer, from first to last byte
 PAUSE = 0.05                                     # seconds after a fault; see `pause`
 LONGEST_PAUSE = 30.0
 HOPELESS = (400, 401, 403, 413, 422)             # asked again, the server would say the same
-
-
-class Server:
-    """One base URL: its client, whether it is up, and the calls under way."""
-
-    def __init__(self, url: str, model: str) -> None:
-        from openai import AsyncOpenAI
-
-        self.url = url.rstrip("/")
-        self.model = model
-        self.served_name = model
-        self.plain = False                       # takes text only, and few fields
-        self.why = "no answer yet"
-        self.up = asyncio.Event()
-        self.doubt = asyncio.Event()             # something went wrong: look at it now
-        self.renamed = False                     # it may serve another model: greet it again
-        self.faults_in_a_row = 0
-        self.paused_until = 0.0                  # of the monotonic clock
-        self.refusing = False                    # asked for patience, and has not answered since
-        self.calls: set[asyncio.Future] = set()
-        self.answered = 0
-        # The judge's key (OPENAI_API_KEY) stays with the judge.
-        self.key = os.environ.get("XINSTRUCT_SERVER_KEY") or "none"
-        self.api = AsyncOpenAI(api_key=self.key, base_url=os.path.expandvars(self.url),
-                               max_retries=0, timeout=ANSWER)
-
-    async def ask(self, body: dict[str, Any]) -> Any:
-        """A completion, as a dict. Raises OpenAIError, ValueError or TimeoutError."""
-        # The client's own limit is for each piece of an answer: one that comes drop by drop would
-        # never be over it.
-        async with asyncio.timeout(ANSWER):
-            return await self.api.post("/completions", cast_to=object, body=body)
-
-    async def models(self) -> list[dict[str, Any]]:
-        """What the server lists: [{"id", ...}], none where it has no list.
-
-        Raises OpenAIError or TimeoutError.
-        """
-        from openai import APIStatusError, OpenAIError
-
-        try:
-            async with asyncio.timeout(PATIENCE):
-                reply = await self.api.get("/models", cast_to=object)
-            return [card for card in reply["data"] if isinstance(card, dict)]
-        except APIStatusError as error:
-            # `transformers serve` fails to list a cache that is not there.
-            if error.status_code in (404, 500):
-                return []
-            raise
-        except (TypeError, KeyError, ValueError):
-            raise OpenAIError("/models is no list of models") from None
-
-    def _is_mine(self, card: dict[str, Any]) -> bool:
-        root = card.get("root")
-        return self.model in (card.get("id"), root, os.path.abspath(str(root)))
-
-    def _check_loaded(self, cards: list[dict[str, Any]]) -> None:
-        # vLLM and SGLang list what they have loaded, with its length; `transformers serve` what it
-        # could load.
-        loaded = [str(card.get("id")) for card in cards if card.get("max_model_len")]
-        if loaded and not any(map(self._is_mine, cards)):
-            raise InputError(f"{self.url} serves {', '.join(loaded)}, but this step asks for "
-                             f"{self.model}; start there: vllm serve {self.model} --port "
-                             f"{self.api.base_url.port or 8000} (or set server_command: then each "
-                             "step starts the servers that it needs)")
-
-    async def greet(self, completions: Completions, rows: Callable[[], Iterator[Row]]) -> None:
-        """Make sure that the server serves the model, and see which requests it takes.
-
-        rows: opens the job's rows, of which one is asked. Raises InputError, OpenAIError.
-        """
-        from openai import APIStatusError
-
-        cards = await self.models()
-        self._check_loaded(cards)
-        names = [card["id"] for card in cards if self._is_mine(card)]
-        name = names[0] if names else self.model
-        for plain in (False, True):
-            row = completions.first(rows(), plain)
-            body = completions.body(row, completions.ids(row)[0], name, plain)
-            body["max_tokens"] = 1
-            await self.pause_over()
-            try:
-                async with asyncio.timeout(GREETING):
-                    await self.ask(body)
-            except APIStatusError as error:
-                # A 404 of a server that lists the model is a fault like others.
-                shape_refused = error.status_code in (400, 422)
-                if not shape_refused and (error.status_code != 404 or names):
-                    raise
-                refusal = self.line(error)
-                continue
-            self.served_name = name
-            self.plain = plain
-            self.renamed = False
-            self.refusing = False
-            return
-        raise InputError(f"{self.url} refuses a request to {name}: {refusal}")
-
-    def line(self, error: BaseException) -> str:
-        """An error in a line, without keys."""
-        return redact(f"{type(error).__name__}: {str(error) or 'no answer in time'}")[:400]
-
-    def lose(self, why: str) -> None:
-        """The server is away: its calls end, and their rows go to others."""
-        if self.up.is_set():
-            print(f"{self.url} is away: {why}", flush=True)
-        self.why = why
-        self.up.clear()
-        for call in self.calls:
-            call.cancel()
-
-    def note_answer(self) -> None:
-        """An answer of use came."""
-        self.answered += 1
-        self.faults_in_a_row = 0
-        self.refusing = False
-
-    def note_fault(self) -> None:
-        """A request went wrong."""
-        self.doubt.set()
-        self.faults_in_a_row += 1
-
-    def pause(self, seconds: float, error: BaseException) -> None:
-        """It asked not to be asked for so long."""
-        self.why = f"it asks for {seconds:,.0f} s of patience: {self.line(error)}"
-        self.refusing = True
-        self.paused_until = max(self.paused_until, time.monotonic() + seconds)
-
-    def is_ready(self) -> bool:
-        """Is it up, and not to be left alone?"""
-        return self.up.is_set() and time.monotonic() >= self.paused_until
-
-    async def ready(self) -> None:
-        """Wait until it is."""
-        while not self.is_ready():
-            await self.up.wait()
-            await self.pause_over()
-
-    async def pause_over(self) -> None:
-        """Wait as long as it asked to."""
-        await asyncio.sleep(max(0.0, self.paused_until - time.monotonic()))
 
 
 class Chunk:
@@ -217,8 +68,9 @@ class Job:
         self.todo = self._rows_without_shard()
         if not self.todo:
             return
-        work = [self._feed(), self._report(), *map(self._look_after, self.servers)]
+        work = [self._feed(), self._report()]
         for server in self.servers:
+            work.append(server.look_after(self.completions, self._requests))
             work += [self._work(server) for _ in range(self.s["server_concurrency"])]
         tasks = [asyncio.ensure_future(part) for part in work]
         try:
@@ -336,35 +188,6 @@ class Job:
             self.shards.write(chunk.index, [{"id": row["id"], **one} for row, one in pairs])
             self.room.release()
 
-    async def _look_after(self, server: Server) -> None:
-        """Greet a server, look whether it still answers, and greet it again when it was away."""
-        from openai import APIConnectionError, APITimeoutError, OpenAIError
-
-        missed = 0
-        while True:
-            server.doubt.clear()
-            try:
-                if server.up.is_set() and not server.renamed:
-                    await server.models()
-                else:
-                    await server.greet(self.completions, self._requests)
-                    server.up.set()
-                missed = 0
-            except (OpenAIError, TimeoutError, ValueError) as error:
-                missed += 1
-                timed_out = isinstance(error, APITimeoutError)
-                cut = isinstance(error, APIConnectionError) and not timed_out
-                if cut or missed >= MISSES or not server.up.is_set():
-                    server.lose(server.line(error))
-                if seconds := patience_of(error):
-                    server.pause(seconds, error)
-                    await server.pause_over()
-            with contextlib.suppress(TimeoutError):
-                # Not wait_for: before Python 3.12 it may swallow the cancellation that ends this
-                # task.
-                async with asyncio.timeout(BEAT if server.up.is_set() else 0.5):
-                    await server.doubt.wait()
-
     async def _report(self) -> None:
         """Show progress; end the job when no server has answered for too long."""
         alive = time.time()
@@ -398,14 +221,6 @@ def pause(faults: int) -> float:
     nothing is answered, in which a server may recover.
     """
     return min(PAUSE * 4 ** max(faults - 1, 0), LONGEST_PAUSE)
-
-
-def patience_of(error: BaseException) -> float | None:
-    """The seconds that a server asks to wait (Retry-After), or None."""
-    response = getattr(error, "response", None)
-    if response is None:
-        return None
-    return retry_after(response.headers) or None
 
 
 def main(s: dict[str, Any]) -> None:

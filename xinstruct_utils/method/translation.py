@@ -21,7 +21,8 @@ from xinstruct_utils.core.files import digest
 from xinstruct_utils.core.secrets import redact
 from xinstruct_utils.data import language_id
 from xinstruct_utils.data.romanised import is_romanised
-from xinstruct_utils.inference.chat import LONGEST_WAIT, Client, retry_after
+from xinstruct_utils.inference.chat import Client
+from xinstruct_utils.inference.patience import LONGEST_WAIT, retry_after
 from xinstruct_utils.models.batching import batches
 from xinstruct_utils.prompts.prefaces import has_preface
 from xinstruct_utils.prompts.requests import translation_request
