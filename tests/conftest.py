@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from xinstruct_utils.core.files import read_json, write_json
 from xinstruct_utils.core.paths import REPO
+from xinstruct_utils.workflow import chapters
 
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 for name in ("XINSTRUCT_RUNS", "XINSTRUCT_NOTEBOOKS", "XINSTRUCT_STEP"):
@@ -39,6 +41,20 @@ def notebooks(tmp_path, monkeypatch):
     return lambda *cells: tiny(tmp_path / "notebooks", *cells)
 
 
+def a_copy(made, tmp_path, monkeypatch):
+    """A copy of a folder with notebooks and runs, in which tests may change both; its path."""
+    home = shutil.copytree(made, tmp_path / "home")
+    monkeypatch.setenv("XINSTRUCT_RUNS", str(home / "runs"))
+    monkeypatch.setenv("XINSTRUCT_NOTEBOOKS", str(home / "notebooks"))
+    return home
+
+
+def only(monkeypatch, *names):
+    """Let a run have these chapters only, so that a book of a few tiny notebooks is whole."""
+    kept = tuple(chapter for chapter in chapters.CHAPTERS if chapter.name in names)
+    monkeypatch.setattr(chapters, "CHAPTERS", kept)
+
+
 def tiny(folder, name, parameters, *cells, prose="Why."):
     """Write a notebook of a parameters cell, code cells, and a line of prose before each."""
     from nbformat import v4, write
@@ -54,6 +70,13 @@ def tiny(folder, name, parameters, *cells, prose="Why."):
     folder.mkdir(parents=True, exist_ok=True)
     write(made, folder / f"{name}.ipynb")
     return folder / f"{name}.ipynb"
+
+
+def job_settings(rows, **more):
+    """Settings of an inference job of the Atlas model on a file of rows: greedy, short answers."""
+    return dict(task="generate", model="atlas", input=str(rows), shard_size=8, bf16=False,
+                threads=1, seed=0, token_budget=2048, temperature=0.0, top_p=1.0,
+                max_new_tokens=8) | more
 
 
 def snakemake(root, *more, notebooks=None, **kwargs):

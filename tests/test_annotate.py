@@ -24,7 +24,7 @@ from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import content_id, read_json, read_jsonl, write_json, write_jsonl
 from xinstruct_utils.core.paths import REPO, step_dir
 from xinstruct_utils.evaluation import statistics
-from xinstruct_utils.reporting import book
+from xinstruct_utils.reporting import gate
 from xinstruct_utils.workflow import execute, notebooks
 
 MODELS = ["zebra-13b", "okapi-7b"]
@@ -722,7 +722,7 @@ def test_the_review_says_what_the_oracle_knows_then_what_people_say_and_a_rerun_
     notebook = read_json(home / "notebook.ipynb")
     outputs = [o for c in notebook["cells"] for o in c.get("outputs", [])]
     assert not any(
-        book.acts({**o, "data": {k: "".join(v) for k, v in o.get("data", {}).items()}})
+        gate.acts({**o, "data": {k: "".join(v) for k, v in o.get("data", {}).items()}})
         for o in outputs
     )
     assert "<script>" not in json.dumps(

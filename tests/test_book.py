@@ -12,10 +12,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import only
 from nbformat import v4
 
 from xinstruct_utils.core.errors import InputError
-from xinstruct_utils.reporting import book, plots
+from xinstruct_utils.reporting import book, gate, pages, plots, publish_run
 from xinstruct_utils.workflow.notebooks import code_key
 
 REPO = Path(__file__).parents[1]
@@ -23,6 +24,7 @@ HOSTILE = (
     '<script>alert(1)</script><img src=x onerror="alert(2)"> | $5 and $6 ```{include} /etc/passwd'
 )
 URDU = "کراچی پاکستان کا سب سے بڑا شہر ہے۔ یہ جملہ کافی لمبا ہے تاکہ سطر ٹوٹے۔ " * 3
+CHAPTERS = ("01_seed_data", "04_refinement", "13_results")
 ITERATIONS = {"04_refinement": 2}
 
 
@@ -123,8 +125,10 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setenv("XINSTRUCT_RUNS", str(runs))
     monkeypatch.setenv("XINSTRUCT_NOTEBOOKS", str(home / "notebooks"))
     monkeypatch.setattr(book, "REPO", home)
+    monkeypatch.setattr(pages, "REPO", home)
     shutil.copytree(REPO / "book", home / "book", ignore=shutil.ignore_patterns("pages", "_build"))
     (home / "notebooks").mkdir()
+    only(monkeypatch, *CHAPTERS)
     profile = {
         "source": "atlas",
         "languages": ["fi", "sw", "ur"],
@@ -134,9 +138,9 @@ def toy(tmp_path, monkeypatch):
     }
     (runs / "toy").mkdir(parents=True)
     (runs / "toy" / "run.json").write_text(json.dumps(profile))
-    for name in ("01_seed_data", "04_refinement", "13_results"):
+    for name in CHAPTERS:
         nbformat.write(source(name), home / "notebooks" / f"{name}.ipynb")
-    for page in book.expected("toy")[1]:
+    for page in gate.expected("toy")[1]:
         page.folder.mkdir(parents=True)
         nbformat.write(
             executed(page.notebook, page.lang, page.iteration), page.folder / "notebook.ipynb"
@@ -182,7 +186,7 @@ def built(toy):
 
 def spoil(toy, change):
     """Change one executed notebook of the toy; returns its folder."""
-    page = book.expected("toy")[1][1]
+    page = gate.expected("toy")[1][1]
     notebook = nbformat.read(page.folder / "notebook.ipynb", as_version=4)
     change(notebook)
     nbformat.write(notebook, page.folder / "notebook.ipynb")
@@ -202,7 +206,7 @@ def test_a_run_that_does_not_exist_is_named(toy):
 
 
 def test_every_step_of_the_profile_must_have_a_manifest(toy):
-    page = book.expected("toy")[1][-1]
+    page = gate.expected("toy")[1][-1]
     (page.folder / "manifest.json").unlink()
     assert f"{page.folder}: not finished, manifest.json missing" in refused(toy)
 
@@ -236,14 +240,14 @@ def test_an_output_that_could_act_is_refused(toy, text):
 
 
 def test_escaped_hostile_text_is_let_through():
-    assert not book.acts(
+    assert not gate.acts(
         v4.new_output("display_data", {"text/html": f"<td>{html.escape(HOSTILE)}</td>"})
     )
 
 
 def manifest_with(key, value):
     """Change one manifest of the toy."""
-    path = book.expected("toy")[1][0].folder / "manifest.json"
+    path = gate.expected("toy")[1][0].folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
 
 
@@ -318,11 +322,11 @@ def test_a_warning_of_the_builder_stops_the_book(toy):
 
 
 def test_publishing_takes_notebooks_and_figures_but_no_data(toy):
-    out = book.publish("toy")
+    out = publish_run.publish("toy")
     names = {p.name for p in out.rglob("*") if p.is_file()}
     assert names == {"notebook.ipynb", "manifest.json", "figures.json", "claim.png"}
     assert (out / "sw" / "04_refinement" / "iter2" / "notebook.ipynb").exists()
-    assert book.publish("toy") == out  # again, over itself
+    assert publish_run.publish("toy") == out  # again, over itself
 
 
 @pytest.mark.parametrize(
@@ -341,7 +345,7 @@ def test_what_looks_like_a_key_is_not_published(toy, text):
         ),
     )
     with pytest.raises(InputError, match="shows what looks like a key") as error:
-        book.publish("toy")
+        publish_run.publish("toy")
     assert (
         str(folder / "notebook.ipynb") in str(error.value)
         and not (folder.parents[2] / "published" / "toy").exists()
@@ -353,38 +357,38 @@ def test_no_manifest_is_published_with_a_folder_of_this_machine(toy):
         "parameters",
         {"benchmarks": [f"{Path.home()}/b.jsonl"], "out": str(toy / "x"), "note": "HF_TOKEN=..."},
     )
-    text = (book.publish("toy") / "fi" / "01_seed_data" / "manifest.json").read_text()
+    text = (publish_run.publish("toy") / "fi" / "01_seed_data" / "manifest.json").read_text()
     assert str(Path.home()) + "/" not in text and str(toy) not in text and "~/b.jsonl" in text
 
 
 def test_publishing_too_much_leaves_what_was_published(toy, monkeypatch):
-    out = book.publish("toy")
-    monkeypatch.setattr(book, "LIMIT", 1000)
+    out = publish_run.publish("toy")
+    monkeypatch.setattr(publish_run, "LIMIT", 1000)
     with pytest.raises(InputError, match="1,000"):
-        book.publish("toy")
+        publish_run.publish("toy")
     assert (out / "claim.png").exists()
 
 
 def test_published_notebooks_are_older_when_code_changed_but_not_when_prose_did(toy):
-    book.publish("toy")
+    publish_run.publish("toy")
     path = toy / "notebooks" / "01_seed_data.ipynb"
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[0].source += "\n\nMore prose."
     nbformat.write(notebook, path)
-    assert book.published_is_older("toy") == []
+    assert publish_run.is_older("toy") == []
     notebook.cells[1].source += "\nnew = 1"
     nbformat.write(notebook, path)
-    assert book.published_is_older("toy") == ["01_seed_data"]
+    assert publish_run.is_older("toy") == ["01_seed_data"]
 
 
 def test_the_book_warns_that_its_published_copy_is_older(toy):
-    path = book.publish("toy") / "all" / "13_results" / "manifest.json"
+    path = publish_run.publish("toy") / "all" / "13_results" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"code_digest": "old"}))
     assert "older than the code of 13_results" in (book.collect("toy") / "status.md").read_text()
 
 
 def test_the_published_atlas_run_says_when_it_is_older_than_the_notebooks(recwarn):
-    if old := book.published_is_older("atlas"):
+    if old := publish_run.is_older("atlas"):
         pytest.skip(
             f"published notebooks are older than the code of {', '.join(old)}; "
             "`make publish RUN=atlas`"

@@ -26,7 +26,7 @@ from xinstruct_utils.models.loading import load
 from xinstruct_utils.models.tokenization import rating_tokens, token_ids
 from xinstruct_utils.prompts.replies import tagged
 from xinstruct_utils.prompts.requests import rating_request
-from xinstruct_utils.reporting import book, plots, publish, tables
+from xinstruct_utils.reporting import book, gate, plots, publish, tables
 from xinstruct_utils.reporting.display import show_rows
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -133,7 +133,7 @@ def html_of(shown):
 @pytest.fixture
 def hostile_run(toy):  # noqa: F811
     """The toy run with hostile text in its notebooks' outputs, its settings and its counts."""
-    for place in book.expected("toy")[1]:
+    for place in gate.expected("toy")[1]:
         notebook = nbformat.read(place.folder / "notebook.ipynb", as_version=4)
         notebook.cells[6].outputs += outputs()
         nbformat.write(notebook, place.folder / "notebook.ipynb")

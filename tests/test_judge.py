@@ -13,7 +13,7 @@ from xinstruct_utils.evaluation import judge, outcomes, statistics
 from xinstruct_utils.evaluation.judge import Judgement
 from xinstruct_utils.prompts import replies
 from xinstruct_utils.prompts.requests import VIEWS, judge_request
-from xinstruct_utils.reporting import tables
+from xinstruct_utils.reporting import win_tables
 
 WIN, DRAW, LOSE = (2, 1), (1, 1), (1, 2)
 
@@ -292,11 +292,11 @@ def test_the_papers_rows_agree_with_the_averages_it_prints():
                 values = [row[code][k] for code in languages.LANGUAGES if code in row]
                 known = values and None not in values
                 assert not known or abs(sum(values) / 10 - row["average"][k]) < 0.06, model
-    shown = tables.table11(numbers, "vicuna")["X-Instruction 13B"]
+    shown = win_tables.table11(numbers, "vicuna")["X-Instruction 13B"]
     assert shown["sw"] == [65.0, 8.5]
-    assert tables.table11(numbers, "koala")["X-Instruction 13B"]["sw"] == (51.1, None)
+    assert win_tables.table11(numbers, "koala")["X-Instruction 13B"]["sw"] == (51.1, None)
     # Table 5 pools 80 and 218 prompts, the averages of Table 11 too
     for model, row in numbers["table5"].items():
-        both = [tables.table11(numbers, b).get(model, {}).get("average", [None])[0]
+        both = [win_tables.table11(numbers, b).get(model, {}).get("average", [None])[0]
                 for b in ("vicuna", "wizardlm")]
         assert abs((80 * both[0] + 218 * both[1]) / 298 - row["average"][0]) < 0.1, model

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 
-from xinstruct_utils.reporting import plots
+from xinstruct_utils.reporting import house_style, plots
 
 WIN = {"win": 0.5, "tie": 0.25, "lose": 0.25, "unparsed": 0.0, "n": 8}
 FULL = {
@@ -62,7 +62,7 @@ def test_a_figure_is_a_wide_png_without_warnings_and_the_same_each_time(name):
         warnings.simplefilter("error")
         first, again = (getattr(plots, name)(*FULL[name]) for _ in "ab")
     assert first.data[:8] == b"\x89PNG\r\n\x1a\n" and first.data == again.data
-    assert first.figure.get_size_inches()[0] == plots.WIDTH
+    assert first.figure.get_size_inches()[0] == house_style.WIDTH
 
 
 @pytest.mark.parametrize("name", EMPTY)

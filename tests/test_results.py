@@ -17,6 +17,7 @@ from xinstruct_utils.core.files import read_json, write_json
 from xinstruct_utils.core.paper import paper_numbers
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.evaluation import outcomes
+from xinstruct_utils.reporting import table_cells, win_tables
 from xinstruct_utils.reporting import tables as paper_tables
 
 PAPER = paper_numbers()
@@ -39,9 +40,9 @@ def test_table_5s_column_pools_the_prompts_of_its_two_benchmarks():
             for b, wins, n in (("vicuna", 34, 80), ("wizardlm", 77, 218), ("lima", 300, 300))
             for v in ["win"] * wins + ["lose"] * (n - wins)]
     made = outcomes.table({"refined": rows})["refined"]
-    assert made[paper_tables.TABLE5]["n"] == 298 and made[paper_tables.TABLE5]["win"] == 111 / 298
+    assert made[win_tables.TABLE5]["n"] == 298 and made[win_tables.TABLE5]["win"] == 111 / 298
     # 37.2
-    assert round(100 * made[paper_tables.TABLE5]["win"],
+    assert round(100 * made[win_tables.TABLE5]["win"],
                  1) == PAPER["table5"]["X-Instruction 7B"]["fi"][0]
     # one alone is not pooled
     assert set(outcomes.table({"a": rows[:80]})["a"]) == {"vicuna"}
@@ -49,9 +50,9 @@ def test_table_5s_column_pools_the_prompts_of_its_two_benchmarks():
 
 
 def test_all_ten_languages_stand_there_and_only_like_is_subtracted_from_like():
-    made = paper_tables.win_rates(run_of(paper_tables.TABLE5), PAPER["table5"], paper_tables.TABLE5,
+    made = win_tables.win_rates(run_of(win_tables.TABLE5), PAPER["table5"], win_tables.TABLE5,
                                   "W", "here (x)", "x-7b")
-    assert list(made.columns) == [*paper_tables.MEDIUM, *paper_tables.LOW, "Avg"]
+    assert list(made.columns) == [*table_cells.MEDIUM, *table_cells.LOW, "Avg"]
     assert len(made.columns) == len(languages.LANGUAGES) + 1
     assert made.loc[("here (x)", "refined"), "sw"] == "50.0 (40–60)"
     assert made.loc[("here (x)", "refined"), "ta"] == ""
@@ -61,13 +62,13 @@ def test_all_ten_languages_stand_there_and_only_like_is_subtracted_from_like():
     assert made.loc[("difference", "Bactrian-M 7B"), "fi"] == "-2.9"
     assert made.loc[("n", "prompts"), "sw"] == "10"
     assert made.loc[("n", "prompts"), "Avg"] == "2 languages"
-    made = paper_tables.win_rates(run_of(paper_tables.TABLE5), PAPER["table5"], paper_tables.TABLE5,
+    made = win_tables.win_rates(run_of(win_tables.TABLE5), PAPER["table5"], win_tables.TABLE5,
                                   "S", "here (x)", "x-13b")
     assert made.loc[("here (x)", "refined"), "sw"] == "5.0 (n 9)"
     assert made.loc[("difference", "refined"), "sw"] == "-2.1"
     # no score could be read
     assert made.loc[("here (x)", "Bactrian-M 7B"), "sw"] == ""
-    made = paper_tables.win_rates(run_of("atlas"), PAPER["table5"], paper_tables.TABLE5, "W",
+    made = win_tables.win_rates(run_of("atlas"), PAPER["table5"], win_tables.TABLE5, "W",
                                   "Atlas (toy)", "atlas")
     assert ("Atlas (toy): atlas", "refined") in made.index
     assert "difference" not in made.index.get_level_values(0)
@@ -76,7 +77,7 @@ def test_all_ten_languages_stand_there_and_only_like_is_subtracted_from_like():
 def test_table_4s_average_is_over_the_cells_that_exist():
     judged = {c: {"win_table": {"refined": {b: found(0.6) for b in ("vicuna", "lima")}}}
               for c in ("bn", "fi")}
-    row = paper_tables.table4_average(judged, PAPER, "here (x)", "x-7b").loc["X-Instruction 7B"]
+    row = win_tables.table4_average(judged, PAPER, "here (x)", "x-7b").loc["X-Instruction 7B"]
     # 60 less 61.3 and 61.7
     assert list(row) == ["55.0", "60.0", "-1.5", "2 of 12"]
 
@@ -85,9 +86,9 @@ def test_a_run_without_any_measure_gives_the_papers_numbers_and_empty_cells():
     none = {"sw": {}}
     tables = [paper_tables.lengths(none, PAPER["table2"], "h"),
               paper_tables.baselines(PAPER["table10"], none, "h"),
-              *(paper_tables.win_rates(none, paper_tables.table11(PAPER, b), b, f, "h", "x")
+              *(win_tables.win_rates(none, win_tables.table11(PAPER, b), b, f, "h", "x")
                 for b in ("vicuna", "lima") for f in "WS"),
-              paper_tables.table4_average(none, PAPER, "h", "x"),
+              win_tables.table4_average(none, PAPER, "h", "x"),
               paper_tables.views(none, PAPER["table6"], "h"),
               paper_tables.tasks(none, PAPER["table7"], "h", "x"),
               paper_tables.categories(none, PAPER["table12"], "h"),
@@ -148,8 +149,8 @@ def test_headlines_of_the_paper_are_compared_where_the_run_has_them():
 
 
 def test_a_real_run_is_named_after_its_base_model():
-    assert paper_tables.label(load_profile("atlas")) == "Atlas (toy)"
-    assert paper_tables.label(load_profile("paper")) == "here (Llama-2-7b-hf)"
+    assert table_cells.label(load_profile("atlas")) == "Atlas (toy)"
+    assert table_cells.label(load_profile("paper")) == "here (Llama-2-7b-hf)"
 
 
 def test_nested_figures_become_rows_and_texts_stay_out():

@@ -11,7 +11,7 @@ import time
 import nbformat
 import psutil
 import pytest
-from conftest import tiny
+from conftest import a_copy, tiny
 
 from xinstruct_utils.__main__ import main
 from xinstruct_utils.config.load import load_profile
@@ -70,10 +70,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def home(made, tmp_path, monkeypatch):
     """A copy of the finished run; notebooks and runs may be changed."""
-    shutil.copytree(made, tmp_path / "home")
-    monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path / "home" / "runs"))
-    monkeypatch.setenv("XINSTRUCT_NOTEBOOKS", str(tmp_path / "home" / "notebooks"))
-    return tmp_path / "home"
+    return a_copy(made, tmp_path, monkeypatch)
 
 
 def verb(*words):

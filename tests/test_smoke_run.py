@@ -15,7 +15,7 @@ from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import content_id, read_json, read_jsonl, write_json, write_jsonl
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.core.shards import Shards
-from xinstruct_utils.reporting import book
+from xinstruct_utils.reporting import gate
 from xinstruct_utils.workflow import account
 from xinstruct_utils.workflow.chapters import of_run
 from xinstruct_utils.workflow.step import Step
@@ -188,7 +188,7 @@ def test_every_step_of_the_smoke_run_has_its_manifest(finished):
 
 
 def test_the_smoke_run_passes_the_gate_of_the_book(finished):
-    assert len(book.gate(book.expected("smoke")[1])) == len(STEPS) + 1
+    assert len(gate.check(gate.expected("smoke")[1])) == len(STEPS) + 1
 
 
 def test_every_row_is_accounted_for_from_chapter_to_chapter(finished):
@@ -239,7 +239,7 @@ def test_executed_notebooks_hold_no_progress_debris(finished):
 
 
 def test_executed_notebooks_show_no_path_of_this_machine(finished):
-    """In tables and values; `book.tidy` cuts what is printed."""
+    """In tables and values; `pages.tidy` cuts what is printed."""
     for path in finished.rglob("notebook.ipynb"):
         for cell in nbformat.read(path, as_version=4).cells:
             for output in cell.get("outputs", []):

@@ -2,12 +2,11 @@
 
 import ast
 import os
-import shutil
 from datetime import UTC, datetime
 from unittest import mock
 
 import pytest
-from conftest import tiny
+from conftest import a_copy, tiny
 
 from xinstruct_utils.__main__ import main
 from xinstruct_utils.config.load import load_profile
@@ -171,11 +170,8 @@ def built(tmp_path_factory):
 @pytest.fixture
 def home(built, tmp_path, monkeypatch):
     """A copy of the finished run, which may be changed."""
-    shutil.copytree(built, tmp_path / "home")
-    monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path / "home" / "runs"))
-    monkeypatch.setenv("XINSTRUCT_NOTEBOOKS", str(tmp_path / "home" / "notebooks"))
     monkeypatch.setattr(execute, "execute", run_cells)
-    return tmp_path / "home"
+    return a_copy(built, tmp_path, monkeypatch)
 
 
 def reasons(run="tiny", profile=PROFILE):

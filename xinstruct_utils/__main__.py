@@ -21,7 +21,7 @@ COMMANDS = {
     "run": ("workflow.execute", "run one step: a notebook for a run and a language (and a round)"),
     "plan": ("reporting.plan", "what a run would do and why, and what it would cost"),
     "book": ("reporting.book", "check a run's executed notebooks and build the book of them"),
-    "publish": ("reporting.book",
+    "publish": ("reporting.publish_run",
                 "copy a run's executed notebooks and tables to papermill_runs/published"),
     "publish-dataset": ("reporting.publish", "a run's data set as Parquet with a card"),
     "publish-model": ("reporting.publish", "a run's tuned model with a card"),

@@ -4,7 +4,8 @@ Arguments are {language: measures of a chapter}, of refinement {round: {language
 figure that could not be measured is absent.
 """
 
-from xinstruct_utils.reporting.tables import CONTESTS, Measures
+from xinstruct_utils.reporting.table_cells import Measures
+from xinstruct_utils.reporting.tables import CONTESTS
 
 RATES = {"win_rate": "win", "lose_rate": "lose"}
 

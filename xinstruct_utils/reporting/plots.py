@@ -1,32 +1,22 @@
-"""House style and every figure of the book, one function each.
+"""Every figure of the book, one function each.
 
-Each takes plain Python and returns an image that shows itself in a notebook; pyplot's global state
-is not touched. What was not measured (None, or absent) leaves a gap, never 0. Series differ in
-marker, dash or hatch too, for print.
+Each takes plain Python and returns an image that shows itself in a notebook. What was not measured
+(None, or absent) leaves a gap, never 0.
 """
 
-import functools
-import io
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xinstruct_utils.method.diversification import project
 from xinstruct_utils.method.syntax import top_pairs
+from xinstruct_utils.reporting import house_style as style
 
 if TYPE_CHECKING:
     import numpy as np
-    from IPython.display import Image
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1)), (0, (1, 2)))
-INK = "#222222"
-GREY = "#6B6B6B"
-PALE = "#DDDDDD"
 
 
 class Look(NamedTuple):
@@ -37,124 +27,31 @@ class Look(NamedTuple):
     hatch: str | None
 
 
-OUTCOMES = {"win": Look(COLOURS[0], "white", None), "tie": Look(PALE, INK, None),
-            "lose": Look(COLOURS[4], INK, "///"), "unparsed": Look("white", INK, "xxx")}
-WIDTH = 7.0  # inches: the width of the book's text column
-SCRIPTS = ("Arabic", "Bengali", "Devanagari", "Tamil", "Thai")
-FONTS = ("DejaVu Sans", *(f"Noto Sans {script}" for script in SCRIPTS))
-STYLE = {
-    "figure.dpi": 160, "savefig.dpi": 160, "savefig.facecolor": "white",
-    "figure.constrained_layout.use": True, "figure.constrained_layout.w_pad": 0.08,
-    "font.size": 9, "text.color": INK, "text.parse_math": False,
-    "axes.edgecolor": GREY, "axes.labelcolor": INK, "axes.labelsize": 9, "axes.titlesize": 9.5,
-    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False,
-    "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "grid.color": "#E4E4E4", "grid.linewidth": 0.6,
-    "lines.markersize": 5.5, "legend.frameon": False, "legend.fontsize": 8.5,
-    "hatch.linewidth": 0.6,
+OUTCOMES = {
+    "win": Look(style.COLOURS[0], "white", None),
+    "tie": Look(style.PALE, style.INK, None),
+    "lose": Look(style.COLOURS[4], style.INK, "///"),
+    "unparsed": Look("white", style.INK, "xxx"),
 }
 
 
-class Layer(NamedTuple):
-    """One layer of stacked bars: values, how they look, words inside them and the words' ink."""
-
-    values: Sequence[float]
-    look: dict
-    words: Sequence[str] = ()
-    ink: str = INK
-
-
-@functools.cache
-def _style() -> dict:
-    """STYLE with the FONTS of this machine: naming an absent one makes matplotlib warn."""
-    from matplotlib import font_manager
-
-    known = font_manager.get_font_names()
-    return STYLE | {"font.family": [name for name in FONTS if name in known]}
-
-
-def _figure(draw: Callable[..., "Figure"]) -> Callable[..., "Image"]:
-    """Draw in house style.
-
-    `draw` returns a figure; its caller gets an Image with `.data` and `.figure`.
-    """
-    @functools.wraps(draw)
-    def styled(*args: Any, **kwargs: Any) -> "Image":
-        import matplotlib
-        from IPython.display import Image
-
-        buffer = io.BytesIO()
-        with matplotlib.rc_context(_style()):
-            figure = draw(*args, **kwargs)
-            figure.savefig(buffer, format="png", metadata={"Software": None})
-        image = Image(buffer.getvalue(), width=760)
-        image.figure = figure
-        return image
-    return styled
-
-
-def _axes(height: float, columns: int = 1, **kwargs: Any) -> "tuple[Figure, Any]":
-    """A figure of the book's width and its axes: one, or an array of `columns`. Inches."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height))
-    return figure, figure.subplots(1, columns, **kwargs)
-
-
-def _nothing(what: str) -> "Figure":
-    """A low figure that says that the run has nothing to draw."""
-    figure, axis = _axes(0.6)
-    axis.text(0.5, 0.5, f"This run has no {what}.", ha="center", va="center", color=GREY)
-    axis.set_axis_off()
-    return figure
-
-
-def _look(k: int) -> dict:
-    """Colour and dash of the k-th series."""
-    return {"color": COLOURS[k % 7], "linestyle": DASHES[k % 7]}
-
-
-def _rows(names: Sequence[str], layers: Sequence[Layer], ends: Sequence[str], room: float = 1.14,
-          each: float = 0.27, **settings: Any) -> "Figure":
-    """Horizontal bars from the top, their layers stacked; `ends`: words behind them.
-
-    room: the axis in lengths of the longest bar; each: inches a bar.
-    """
-    figure, axis = _axes(0.9 + each * len(names))
-    left = [0.0] * len(names)
-    for layer in layers:
-        drawn = axis.barh(names, layer.values, left=left, **layer.look)
-        left = [a + b for a, b in zip(left, layer.values, strict=True)]
-        if layer.words:
-            box = None
-            if layer.look.get("hatch"):
-                box = {"facecolor": layer.look["color"], "edgecolor": "none", "pad": 1}
-            axis.bar_label(drawn, layer.words, label_type="center", color=layer.ink, bbox=box)
-    axis.bar_label(drawn, ends, padding=3, fontsize=8.5)
-    axis.set(**{"xlim": (0, max(left) * room or 1)} | settings)
-    axis.invert_yaxis()
-    axis.tick_params(axis="y", length=0)
-    if len(layers) > 1:
-        figure.legend(loc="outside upper center", ncols=4)
-    return figure
-
-
-@_figure
+@style.figure
 def lengths(groups: Mapping[str, Iterable[int]], unit: str = "characters") -> "Figure":
     """Histogram of the lengths of each group, medians marked (paper Tables 2 and 8)."""
     groups = {name: sorted(v for v in values if v > 0) for name, values in groups.items()}
     groups = {name: values for name, values in groups.items() if values}
     if not groups:
-        return _nothing("texts to measure")
-    figure, axis = _axes(2.6)
+        return style.nothing("texts to measure")
+    figure, axis = style.axes(2.6)
     low = math.log10(min(values[0] for values in groups.values())) - 0.02
     high = math.log10(max(values[-1] for values in groups.values())) + 0.02
     edges = [10 ** (low + (high - low) * k / 40) for k in range(41)]
     for k, (name, values) in enumerate(groups.items()):
         middle = values[len(values) // 2]
-        axis.hist(values, edges, histtype="stepfilled", color=COLOURS[k % 7], alpha=0.18)
+        axis.hist(values, edges, histtype="stepfilled", color=style.COLOURS[k % 7], alpha=0.18)
         label = f"{name} (n = {len(values):,}, median {middle:,})"
-        axis.hist(values, edges, histtype="step", label=label, **_look(k))
-        axis.axvline(middle, linewidth=1, **_look(k))
+        axis.hist(values, edges, histtype="step", label=label, **style.look(k))
+        axis.axvline(middle, linewidth=1, **style.look(k))
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axis.xaxis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if high - low < 1 else "")
@@ -163,7 +60,7 @@ def lengths(groups: Mapping[str, Iterable[int]], unit: str = "characters") -> "F
     return figure
 
 
-@_figure
+@style.figure
 def census(dropped: Mapping[str, int], kept: int | None = None) -> "Figure":
     """Bars of rows kept and dropped, with their shares of all rows (notebook 02).
 
@@ -176,13 +73,13 @@ def census(dropped: Mapping[str, int], kept: int | None = None) -> "Figure":
     counts = [n for _, n in bars]
     total = sum(counts)
     if not total:
-        return _nothing("rows")
-    colours = [COLOURS[0] if name == "kept" else COLOURS[4] for name in names]
+        return style.nothing("rows")
+    colours = [style.COLOURS[0] if name == "kept" else style.COLOURS[4] for name in names]
     ends = [f"{n:,} ({n / total:.1%})" for n in counts]
-    return _rows(names, [Layer(counts, {"color": colours})], ends, 1.22, xlabel="rows")
+    return style.bars(names, [style.Layer(counts, {"color": colours})], ends, 1.22, xlabel="rows")
 
 
-@_figure
+@style.figure
 def cluster_map(vectors: "np.ndarray", labels: Sequence[int],
                 picked: Sequence[bool] | None = None, method: str = "pca", seed: int = 0,
                 sample: int = 1500) -> "Figure":
@@ -196,13 +93,13 @@ def cluster_map(vectors: "np.ndarray", labels: Sequence[int],
 
     vectors, labels = np.asarray(vectors, "float32"), np.asarray(labels)
     if not len(labels):
-        return _nothing("instructions")
+        return style.nothing("instructions")
     picked = np.ones(len(labels), bool) if picked is None else np.asarray(picked, bool)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:sample])
     points = project(vectors[chosen], method, seed)
     labels, picked = labels[chosen], picked[chosen]
-    inks = np.array([COLOURS[k % 6] for k in labels])
-    figure, axis = _axes(4.4)
+    inks = np.array([style.COLOURS[k % 6] for k in labels])
+    figure, axis = style.axes(4.4)
     axis.scatter(*points[~picked].T, s=10, lw=0.6, facecolors="none", edgecolors=inks[~picked],
                  alpha=0.5)
     axis.scatter(*points[picked].T, s=10, lw=0, c=inks[picked], alpha=0.85)
@@ -220,7 +117,7 @@ def cluster_map(vectors: "np.ndarray", labels: Sequence[int],
 Rounds = Mapping[str, Sequence[float | None] | None]     # {language: [value of round 1, 2, ...]}
 
 
-@_figure
+@style.figure
 def rounds(auc: Rounds, precision: Rounds,
            random: Mapping[str, float | None] | None = None) -> "Figure":
     """The evaluator over the rounds, a line for each language (paper 3.3; notebooks 12 and 13).
@@ -231,18 +128,18 @@ def rounds(auc: Rounds, precision: Rounds,
     languages, random = list({**auc, **precision}), random or {}
     every = [v for s in (*auc.values(), *precision.values()) for v in s or []]
     if all(v is None for v in every):
-        return _nothing("measured rounds")
-    figure, (left, right) = _axes(2.8, 2)
+        return style.nothing("measured rounds")
+    figure, (left, right) = style.axes(2.8, 2)
     for k, language in enumerate(languages):
         _round_line(left, auc.get(language), k, label=language)
         _round_line(right, precision.get(language), k)
         if random.get(language) is not None:
-            right.axhline(random[language], lw=0.9, **_look(k))
+            right.axhline(random[language], lw=0.9, **style.look(k))
     _round_axis(left, auc, "Evaluator: AUC, good against bad")
     _round_axis(right, precision, "Kept candidates: share that is good")
-    left.axhline(0.5, color=GREY, lw=0.9, ls=":")
+    left.axhline(0.5, color=style.GREY, lw=0.9, ls=":")
     if random:
-        right.plot([], [], color=GREY, lw=0.9, label="without marks: all candidates")
+        right.plot([], [], color=style.GREY, lw=0.9, label="without marks: all candidates")
     figure.legend(loc="outside lower center", ncols=6)
     return figure
 
@@ -251,7 +148,8 @@ def _round_line(axis: "Axes", series: Sequence[float | None] | None, k: int,
                 label: str | None = None) -> None:
     """The line of the k-th language; None is a gap."""
     values = [math.nan if v is None else v for v in series or []]
-    axis.plot(range(1, len(values) + 1), values, marker=MARKERS[k % 7], label=label, **_look(k))
+    axis.plot(range(1, len(values) + 1), values, marker=style.MARKERS[k % 7], label=label,
+              **style.look(k))
 
 
 def _round_axis(axis: "Axes", series: Rounds, title: str) -> None:
@@ -262,7 +160,7 @@ def _round_axis(axis: "Axes", series: Rounds, title: str) -> None:
     axis.grid(axis="y")
 
 
-@_figure
+@style.figure
 def ratings_histogram(probabilities: Iterable[Mapping[str, float] | Sequence[float]]) -> "Figure":
     """The evaluator's probabilities of its ratings (3.3).
 
@@ -271,10 +169,10 @@ def ratings_histogram(probabilities: Iterable[Mapping[str, float] | Sequence[flo
     keys = ("p0", "p1", "p2")
     rows = [[r[k] for k in keys] if isinstance(r, dict) else list(r) for r in probabilities]
     if not rows:
-        return _nothing("ratings")
-    figure, axes = _axes(2.2, 3, sharey=True)
+        return style.nothing("ratings")
+    figure, axes = style.axes(2.2, 3, sharey=True)
     edges = [k / 25 for k in range(26)]
-    colours = (COLOURS[1], COLOURS[4], COLOURS[0])
+    colours = (style.COLOURS[1], style.COLOURS[4], style.COLOURS[0])
     names = ("0: does not answer", "1: flawed", "2: good")
     for k, axis in enumerate(axes):
         axis.hist([row[k] for row in rows], edges, color=colours[k])
@@ -283,7 +181,7 @@ def ratings_histogram(probabilities: Iterable[Mapping[str, float] | Sequence[flo
     return figure
 
 
-@_figure
+@style.figure
 def wins(results: Mapping[str, Mapping[str, float]], what: str = "comparisons") -> "Figure":
     """Stacked bars of wins, ties, losses by the paper's win rule (5.2), with n.
 
@@ -294,7 +192,7 @@ def wins(results: Mapping[str, Mapping[str, float]], what: str = "comparisons") 
               for name, result in results.items()}
     counts = {name: row for name, row in counts.items() if any(row)}
     if not counts:
-        return _nothing(what)
+        return style.nothing(what)
     totals = [sum(row) for row in counts.values()]
     layers = []
     for k, (outcome, look) in enumerate(OUTCOMES.items()):
@@ -302,19 +200,19 @@ def wins(results: Mapping[str, Mapping[str, float]], what: str = "comparisons") 
         if any(values):
             layers.append(_outcome_layer(outcome, look, values, totals))
     ends = [_end(total, results[name]) for name, total in zip(counts, totals, strict=True)]
-    return _rows(list(counts), layers, ends, each=0.36, xlim=(0, 1), xlabel="share of prompts",
+    return style.bars(list(counts), layers, ends, each=0.36, xlim=(0, 1), xlabel="share of prompts",
                  xticks=(0, 0.25, 0.5, 0.75, 1), xticklabels=("0%", "25%", "50%", "75%", "100%"))
 
 
 def _outcome_layer(outcome: str, look: Look, values: Sequence[int],
-                   totals: Sequence[int]) -> Layer:
+                   totals: Sequence[int]) -> style.Layer:
     """An outcome's part of every bar; the count stands in it where there is room."""
     shares = [n / total for n, total in zip(values, totals, strict=True)]
     words = [f"{n:,}" if share > 0.05 else "" for n, share in zip(values, shares, strict=True)]
-    edge = GREY if look.hatch == "xxx" else "white"
+    edge = style.GREY if look.hatch == "xxx" else "white"
     bars = {"label": outcome, "color": look.fill, "hatch": look.hatch, "edgecolor": edge,
             "height": 0.72}
-    return Layer(shares, bars, words, look.ink)
+    return style.Layer(shares, bars, words, look.ink)
 
 
 def _end(total: int, result: Mapping[str, float]) -> str:
@@ -329,13 +227,13 @@ def _end(total: int, result: Mapping[str, float]) -> str:
 Shares = Mapping[str, Mapping[str, tuple[float, float, float]]]
 
 
-@_figure
+@style.figure
 def radar(panels: Mapping[str, Shares]) -> "Figure":
     """Win rates by category, a panel for each comparison (Figure 4)."""
     panels = {title: models for title, models in panels.items() if len(_categories(models)) > 2}
     if not panels:
-        return _nothing("comparison in three categories or more")
-    figure, axes = _axes(0.9 + 6.0 / len(panels), len(panels), squeeze=False,
+        return style.nothing("comparison in three categories or more")
+    figure, axes = style.axes(0.9 + 6.0 / len(panels), len(panels), squeeze=False,
                          subplot_kw={"projection": "polar"})
     for axis, (title, models) in zip(axes[0], panels.items(), strict=True):
         _radar_panel(axis, title, models)
@@ -355,17 +253,17 @@ def _radar_panel(axis: "Axes", title: str, models: Shares) -> None:
         points = [shares.get(name, 3 * (math.nan,)) for name in [*names, names[0]]]
         values, low, high = zip(*points, strict=True)
         beside = [a + 0.05 * k for a in angles]
-        axis.vlines(beside, low, high, color=COLOURS[k % 7], alpha=0.45, lw=1.2)
-        axis.plot(angles, values, marker=MARKERS[k % 7], ms=3.5, label=model, **_look(k))
+        axis.vlines(beside, low, high, color=style.COLOURS[k % 7], alpha=0.45, lw=1.2)
+        axis.plot(angles, values, marker=style.MARKERS[k % 7], ms=3.5, label=model, **style.look(k))
     axis.set(title=title.replace(" vs ", "\nvs "), ylim=(0, None), theta_offset=math.pi / 2,
              theta_direction=-1, rlabel_position=180 / len(names))
     axis.set_xticks(angles[:-1], [str(n).replace("_", " ") for n in names], fontsize=7.5)
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axis.tick_params(axis="y", labelsize=6.5, labelcolor=GREY)
+    axis.tick_params(axis="y", labelsize=6.5, labelcolor=style.GREY)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12))
 
 
-@_figure
+@style.figure
 def steps(manifests: Iterable[Mapping[str, Any]]) -> "Figure":
     """Wall time of each notebook over all languages and rounds.
 
@@ -380,15 +278,15 @@ def steps(manifests: Iterable[Mapping[str, Any]]) -> "Figure":
         work[name] = work.get(name, 0.0) + manifest["wall_s"] - startup
         start[name] = start.get(name, 0.0) + startup
     if not work:
-        return _nothing("finished steps")
-    layers = [Layer(list(work.values()), {"label": "work", "color": COLOURS[0]}),
-              Layer(list(start.values()), {"label": "start-up", "color": COLOURS[4],
+        return style.nothing("finished steps")
+    layers = [style.Layer(list(work.values()), {"label": "work", "color": style.COLOURS[0]}),
+              style.Layer(list(start.values()), {"label": "start-up", "color": style.COLOURS[4],
                                            "hatch": "///", "ec": "w"})]
     ends = [f"{work[name] + start[name]:,.0f}" for name in work]
-    return _rows(list(work), layers, ends, xlabel="seconds, all languages and rounds")
+    return style.bars(list(work), layers, ends, xlabel="seconds, all languages and rounds")
 
 
-@_figure
+@style.figure
 def sunburst(pairs: Sequence[Sequence[tuple[str, str]]]) -> "Figure":
     """Figure 3: the 16 most frequent verbs, their four most frequent nouns around them.
 
@@ -398,10 +296,10 @@ def sunburst(pairs: Sequence[Sequence[tuple[str, str]]]) -> "Figure":
     counted = Counter(pair for of_one in pairs for pair in of_one)
     total, covered = sum(counted.values()), sum(map(bool, pairs))
     if not total:
-        return _nothing("verb-noun pairs")
+        return style.nothing("verb-noun pairs")
     top = top_pairs(counted)
-    figure, axis = _axes(6.4)
-    colour = {verb: COLOURS[k % 6] for k, verb in enumerate(top)}
+    figure, axis = style.axes(6.4)
+    colour = {verb: style.COLOURS[k % 6] for k, verb in enumerate(top)}
     outer = [(verb, noun, n) for verb, nouns in top.items() for noun, n in nouns.items()]
     look = {"startangle": 90, "counterclock": False}
     edge = {"edgecolor": "white", "linewidth": 0.8, "width": 0.42}
@@ -410,9 +308,9 @@ def sunburst(pairs: Sequence[Sequence[tuple[str, str]]]) -> "Figure":
     nouns = axis.pie([n for *_, n in outer], radius=1.04, colors=[colour[v] for v, *_ in outer],
                      wedgeprops=edge | {"alpha": 0.55}, **look)[0]
     for wedge, verb in zip(verbs, top, strict=True):
-        _wedge_word(axis, wedge, verb, "white" if colour[verb] in COLOURS[:3] else INK)
+        _wedge_word(axis, wedge, verb, "white" if colour[verb] in style.COLOURS[:3] else style.INK)
     for wedge, (_, noun, _) in zip(nouns, outer, strict=True):
-        _wedge_word(axis, wedge, noun, INK)
+        _wedge_word(axis, wedge, noun, style.INK)
     drawn = sum(n for *_, n in outer)
     share = covered / len(pairs)
     axis.set_xlabel(f"{covered:,} of {len(pairs):,} instructions ({share:.0%}) have a pair of verb "

@@ -1,0 +1,154 @@
+"""Executed notebooks as pages of the book. What is written here is escaped."""
+
+import re
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from xinstruct_utils.config.profile import Profile
+from xinstruct_utils.core import languages
+from xinstruct_utils.core.files import read_json
+from xinstruct_utils.core.paths import REPO, root, step_dir
+from xinstruct_utils.reporting import plots, status
+from xinstruct_utils.reporting.gate import Checked
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+NOISE = re.compile(r".*\r(?!\n)|.*\d+%\|.*\n?|\x1b\[[\d;]*[A-Za-z]")  # redrawn, bars
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def tidy(notebook: "NotebookNode", suffix: str = "", title: str = "") -> "NotebookNode":
+    """The notebook as a page: no widgets, progress bars or runner's metadata.
+
+    The heading gets `title`. Labels of figures (fig-...) hold in the whole book: they get `suffix`
+    where a notebook has several pages.
+    """
+    kept = ("kernelspec", "language_info")
+    notebook.metadata = {k: v for k, v in notebook.metadata.items() if k in kept}
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        if cell.cell_type == "markdown":
+            source = re.sub(r"\b(fig-[\w-]+)", rf"\1{suffix}", cell.source)
+            cell.source = re.sub(r"\A(# [^:\n]+)", rf"\1{title}", source)
+        else:
+            _tidy_code(cell, suffix)
+    return notebook
+
+
+def _tidy_code(cell: "NotebookNode", suffix: str) -> None:
+    """Label the figure of a code cell, fold what was injected, drop what is no result."""
+    if figure := cell.metadata.get("mystnb", {}).get("figure"):
+        figure["name"] += suffix
+    if "injected-parameters" in cell.metadata.get("tags", []):
+        folded = {"code_prompt_show": "Parameters given"}
+        cell.metadata |= {"tags": ["hide-input"], "mystnb": folded}
+    outputs = []
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            output.text = NOISE.sub("", output.text)
+        if output.get("text", "-").strip() and WIDGET not in output.get("data", {}):
+            outputs.append(output)
+    cell.outputs = outputs
+
+
+def impersonal(text: str) -> str:
+    """Text without where things lie on this machine."""
+    for place, shown in ((REPO, ""), (root().parent, ""), (Path.home(), "~/")):
+        text = text.replace(f"{place}/", shown)
+    return text
+
+
+def save(notebook: "NotebookNode", path: Path) -> None:
+    """Write a page, without where things lie on this machine."""
+    import nbformat
+
+    path.write_text(impersonal(nbformat.writes(notebook)), encoding="utf-8")
+
+
+def fill(template: str, **words: str) -> str:
+    """book/templates/<template>.md with its $words filled in."""
+    path = REPO / f"book/templates/{template}.md"
+    return Template(path.read_text(encoding="utf-8")).substitute(words)
+
+
+def _counted(checked: Checked) -> list[dict]:
+    """A row for each stage of each step: rows in, out and dropped."""
+    rows = []
+    for page, (_, manifest) in checked.items():
+        for count in manifest["counts"]:
+            dropped = ", ".join(f"{n:,} {why}" for why, n in count["dropped"].items() if n)
+            rows.append({"step": page.name} | count | {"dropped": dropped})
+    return rows
+
+
+def _shown_cells(notebook: "NotebookNode", suffix: str) -> list["NotebookNode"]:
+    """The cells of a notebook that draw a figure, and the last one that shows records."""
+    code = [c for c in tidy(notebook, suffix).cells if c.get("outputs")]
+    records = [c for c in code if "show_rows(" in c.source][-1:]
+    cells = [c for c in code if c in records or "figure" in c.metadata.get("mystnb", {})]
+    for cell in cells:
+        cell.metadata["tags"] = ["remove-input"]
+    return cells
+
+
+def summary(lang: str, checked: Checked) -> "NotebookNode":
+    """Page of a language that is not featured: its counts, figures and records.
+
+    checked: the pages of this language only; of a notebook with rounds the last one is shown.
+    """
+    from nbformat import v4
+
+    last = {page.notebook: notebook for page, (notebook, _) in checked.items()}
+    words = vars(languages.get(lang))
+    cells = [v4.new_markdown_cell(fill("language", rows=status.table(_counted(checked)), **words))]
+    for notebook in last.values():
+        prose = "\n".join(c.source for c in notebook.cells)
+        title = re.search(r"^# (.+)$", prose, re.M)[1]
+        if shown := _shown_cells(notebook, f"-{lang}"):
+            cells += [v4.new_markdown_cell(f"## {title}"), *shown]
+    return v4.new_notebook(cells=cells, metadata=next(iter(last.values())).metadata)
+
+
+def claim(run: str, profile: Profile, out: Path) -> str:
+    """Markdown of the intro's figure, and out/claim.png.
+
+    The figure has the refined model's wins and losses in every language.
+    """
+    rows = {}
+    for lang in profile.languages:
+        path = step_dir(run, lang, "09_judge_evaluation") / "measures.json"
+        for name, shares in (read_json(path) if path.exists() else {}).items():
+            if name in ("refined_vs_seed", "refined_vs_unrefined"):
+                rows[f"{languages.get(lang).name}, {name.replace('_', ' ')}"] = shares
+    (out / "claim.png").write_bytes(plots.wins(rows).data)
+    return fill("claim")
+
+
+def chapters(checked: Checked, out: Path, lang: str) -> list[dict]:
+    """Write the pages of a language ("all": across languages). Returns their entries."""
+    entries = []
+    for page, (notebook, _) in checked.items():
+        if page.lang != lang:
+            continue
+        suffix, which = "", ""
+        if page.iteration:
+            suffix, which = f"-{page.iteration}", f", round {page.iteration}"
+        save(tidy(notebook, suffix, which), out / f"{page.name}.ipynb")
+        number, name = page.notebook[:2], page.notebook[3:].replace("_", " ").capitalize()
+        entries.append({"file": f"pages/{page.name}", "title": f"{number} {name}{which}"})
+    return entries
+
+
+def contents(first: str, chapters: list[dict], results: list[dict], others: list[str]) -> dict:
+    """The table of contents as jupyter-book reads it; first, others: language codes."""
+    parts = {
+        "Idea": [{"file": "method"}],
+        f"The run in {languages.get(first).name}": chapters,
+        "Results": results,
+        "Other languages": [{"file": f"pages/{lang}"} for lang in others],
+        "About": [{"file": f} for f in ("reproduce", "pages/status", "references")],
+    }
+    listed = [{"caption": name, "chapters": part} for name, part in parts.items() if part]
+    return {"format": "jb-book", "root": "intro", "parts": listed}
