@@ -22,7 +22,7 @@ SHELL := /bin/bash
 export OMP_NUM_THREADS ?= 1
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help install book test test-slow lab smoke run plan annotate publish publish-dataset publish-model bench lint clean atlas-base install-locked
+.PHONY: help install book test test-slow lab smoke run plan annotate publish publish-dataset publish-model bench lint clean atlas-base atlas-opponent install-locked
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -95,8 +95,12 @@ clean: install  ## remove one run: RUN= (no run is ever removed without its name
 	@test "$(origin RUN)" = "command line" || { echo 'error: name the run to remove: make clean RUN=...' >&2; exit 2; }
 	$(PYTHON) -m xinstruct_utils remove '$(RUN)'
 
-atlas-base: install  ## retrain the Atlas base model (about 25 minutes)
-	$(PYTHON) -m xinstruct_utils atlas-base
+atlas-base: install  ## retrain an Atlas base model, SIZE=small|large TOKENS= (about half an hour; goes on where it was stopped)
+	OMP_WAIT_POLICY=PASSIVE MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=134217728 \
+		$(PYTHON) -m xinstruct_utils atlas-base $(if $(SIZE),--size $(SIZE)) $(if $(TOKENS),--tokens $(TOKENS)) --threads 2
+
+atlas-opponent: install  ## retrain the Atlas's opponent (a few minutes)
+	$(PYTHON) -m xinstruct_utils atlas-opponent
 
 # As `make install`, but nothing enters that is not in the lock with its hash; what is not there as a wheel is built with the
 # lock's own setuptools. Without a GPU, torch is the build for CPUs where pip finds that one (PIP_FIND_LINKS), else the registry's.

@@ -17,13 +17,13 @@ from xinstruct_utils.__main__ import main
 from xinstruct_utils.annotation import form as annotation_form
 from xinstruct_utils.annotation import label_studio, serve
 from xinstruct_utils.annotation import store as label_store
-from xinstruct_utils.atlas import oracle, pages, world
+from xinstruct_utils.atlas import build, oracle, pages, sentences, world
 from xinstruct_utils.config.load import load_profile
 from xinstruct_utils.config.runs import open_run
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import content_id, read_json, read_jsonl, write_json, write_jsonl
 from xinstruct_utils.core.paths import REPO, step_dir
-from xinstruct_utils.evaluation import statistics
+from xinstruct_utils.evaluation import benchmarks, statistics
 from xinstruct_utils.reporting import gate
 from xinstruct_utils.workflow import execute, notebooks
 
@@ -641,18 +641,19 @@ def people(runs):
     """
     profile = load_profile("smoke")
     open_run("people", profile)
-    paths = pages.build_world("people", "sw", profile)
+    paths = build.build_world("people", "sw", profile)
     truth = oracle.load_truth("people", "sw")
     texts = {content_id("sw", r["text"]): r["text"] for r in read_jsonl(paths["corpus"])}
     known = [key for key in texts if key in truth][:30]
     rows = [{"id": key, "language": "sw", "output": texts[key],
              "instruction": pages.instructions(oracle.fact_of(truth[key]))[0] if k % 2 else "Zzz."}
             for k, key in enumerate(known)]
-    questions, answered = list(read_jsonl(paths["prompts"])), []
+    questions = [q for name, path in paths["prompts"].items()
+                 for q in benchmarks.read(path, f"atlas {name}")]
+    answered = []
     for q in questions:
-        fact = oracle.fact_of(truth[q["id"]])
-        sentence = pages.texts("sw")["topics"][fact.topic]["pages"][0]
-        right = sentence.format(**world.values(fact, "sw"))
+        right = " ".join(sentences.texts("sw")["topics"][fact.topic]["pages"][0].format(
+            **world.values(fact, "sw")) for fact in oracle.facts_of(truth[q["id"]]))
         answered += [{"id": q["id"], "model": model, "decoding": "sampled", "text": text}
                      for model, text in (("refined", right), ("unrefined", right), ("seed", ""))]
     sides = {"model_a": "refined", "decoding_a": "sampled", "decoding_b": "sampled"}

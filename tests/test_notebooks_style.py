@@ -128,8 +128,8 @@ def groups_with(name):
 ATLAS = load_profile("atlas").model_dump()
 
 
-# What the defaults take from the paper, since the Atlas has tasks and sizes of its own.
-OWN = {"tasks", "task_limit", "preference_items"}
+# What the defaults take from the paper, since the Atlas has tasks, sizes, an opponent of its own.
+OWN = {"tasks", "task_limit", "preference_items", "opponent"}
 
 
 def test_defaults_of_a_profile_are_the_tuned_ones_of_the_atlas():

@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from xinstruct_utils.__main__ import main
-from xinstruct_utils.atlas import pages
+from xinstruct_utils.atlas import web
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.files import read_json, read_jsonl, write_jsonl
 from xinstruct_utils.core.paths import REPO
@@ -105,7 +105,7 @@ def test_real_texts_go_through_all_chapters_up_to_the_statistics_unchanged(lang,
     seed, corpus = REAL / "fi" / "seed.jsonl", REAL / "fi" / "corpus.jsonl"
     if lang == "sw":
         seed, corpus = tmp_path / "seed.jsonl", tmp_path / "corpus.jsonl"
-        write_jsonl(seed, pages.seed_pairs("sw", 150, 0)[0])
+        write_jsonl(seed, web.seed_pairs("sw", 150, 0)[0])
         write_jsonl(corpus, list(read_jsonl(REAL / "sw" / "corpus.jsonl"))[::4])
     call = ["--run", "real", "--lang", lang, "--profile", "local"]
     call += [w for given in (f"seed_path={seed}", f"corpus_path={corpus}", *SMALL.split())

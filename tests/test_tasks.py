@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xinstruct_utils.atlas import BASE_MODEL, pages, world
+from xinstruct_utils.atlas import BASE_MODEL, sentences, web, world
 from xinstruct_utils.atlas import tasks as atlas_tasks
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json, write_jsonl
@@ -233,7 +233,7 @@ def told(language):
     """Every sentence of the language's pages that is true of a fact: {sentence: facts}."""
     true = {}
     for fact in world.facts():
-        for template in pages.texts(language)["topics"][fact.topic]["pages"]:
+        for template in sentences.texts(language)["topics"][fact.topic]["pages"]:
             for sentence in atlas_tasks.sentences(template):
                 true.setdefault(sentence.format(**world.values(fact, language)), set()).add(fact)
     return true
@@ -242,7 +242,7 @@ def told(language):
 @pytest.mark.parametrize("language", ["sw", "fi", "ur"])
 def test_the_right_alternative_is_true_and_the_wrong_one_is_not(language):
     rows, true = atlas_tasks.copa(language, 400, 0), told(language)
-    asked = set(pages.split_facts(0)[1])
+    asked = set(web.split_facts(0)[1])
     assert {q: sum(r["question"] == q for r in rows) > 100
             for q in ("cause", "effect")} == {"cause": True, "effect": True}
     assert sum(r["label"] for r in rows) == 200 and len({r["premise"] for r in rows}) == 400

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-from xinstruct_utils.atlas import pages
+from xinstruct_utils.atlas import build
 from xinstruct_utils.config.load import load_profile
 from xinstruct_utils.core.files import read_jsonl
 from xinstruct_utils.core.paths import REPO
@@ -74,6 +74,6 @@ def test_the_method_writes_the_same_bytes_without_the_truth(smoke, tmp_path):
 
 def test_rows_that_the_method_reads_hold_no_truth(tmp_path, monkeypatch):
     monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path))
-    paths = pages.build_world("r", "sw", load_profile("smoke"))
+    paths = build.build_world("r", "sw", load_profile("smoke"))
     assert set(next(read_jsonl(paths["corpus"]))) == {"id", "language", "text"}
     assert set(next(read_jsonl(paths["seed"]))) == {"id", "language", "instruction", "output"}

@@ -35,7 +35,7 @@ def reachable(name, table):
     """What is finished when a chapter runs: what it reads, and what that reads."""
     chapter = table[name]
     found = {name} if chapter.rounds else set()
-    for other in table if chapter.across else chapter.reads:
+    for other in table if chapter.last else chapter.reads:
         if other != name:
             found |= {other} | reachable(other, table)
     return found

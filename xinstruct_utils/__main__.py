@@ -30,7 +30,8 @@ COMMANDS = {
     "seeds": ("method.seeds",
               "write baselines of the paper as rows: Bactrian-M, Bactrian-X, Alpaca-MT"),
     "remove": ("config.runs", "delete a run and all its results"),
-    "atlas-base": ("atlas.base", "retrain the Atlas base model"),
+    "atlas-base": ("atlas.base", "retrain an Atlas base model"),
+    "atlas-opponent": ("training.opponent", "retrain the Atlas's opponent and teacher"),
     "train-parser": ("method.parser.train", "retrain the packaged parser"),
 }
 

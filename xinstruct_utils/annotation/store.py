@@ -17,6 +17,7 @@ from typing import NotRequired, Self, TypedDict
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import digest, read_json, read_jsonl, write_jsonl
 from xinstruct_utils.core.markup import UNSEEN
+from xinstruct_utils.core.paper import place_of
 from xinstruct_utils.core.paths import run_dir
 from xinstruct_utils.data import readers
 
@@ -115,7 +116,7 @@ def preference_items(questions: Sequence[dict], answers: Mapping[str, Mapping[st
     `translated` has both: one alone would favour its answer. Where there are Vicuna's questions,
     only those are drawn, as in the paper.
     """
-    vicuna = [q for q in questions if q.get("benchmark") == "vicuna"]
+    vicuna = [q for q in questions if place_of(q.get("benchmark")) == "vicuna"]
     drawn = sorted(vicuna or questions, key=lambda q: digest([seed, q["id"]]))[:n]
     return [_preference(q, {m: answers[m][q["id"]] for m in pair}, lang, translated)
             for pair in pairs for q in drawn]

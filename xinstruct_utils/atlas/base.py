@@ -1,9 +1,12 @@
-"""Train the Atlas base model: `python -m xinstruct_utils atlas-base [--steps N] [--out DIR]`.
+"""Train the Atlas base models: `python -m xinstruct_utils atlas-base [--size small|large]`.
 
-(`make atlas-base`.) A small LLaMA, pretrained on mini-web text only. It is low-resource on purpose:
-pages in a native language tell of half of the countries only (`world.hidden`); the other half
-appears in English pages and name glossaries. It ships in `base_model/` with MANIFEST.json (data
-digest, seed, steps, loss), as LLaMA-2 ships with the paper.
+(`make atlas-base`.) Small LLaMAs in the places of the paper's 7B and 13B, with one tokenizer,
+pretrained on mini-web text only. They are low-resource on purpose: pages in a native language tell
+of half of the countries only (`world.hidden`); the other half appears in English pages and name
+glossaries. They ship in `base_model/` and `base_model_large/`, each with MANIFEST.json (data
+digest, seed, steps, losses, recall), as LLaMA-2 ships with the paper.
+
+Training goes on where it was stopped: its checkpoints lie in `run/` of the output folder.
 """
 
 import argparse
@@ -12,27 +15,36 @@ import json
 import random
 import time
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xinstruct_utils.atlas import BASE_MODEL, pages, world
+from xinstruct_utils.atlas import BASE_MODELS, grading, pages, web, world
+from xinstruct_utils.atlas.sentences import texts
 from xinstruct_utils.atlas.world import Fact
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast, Trainer
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer
 
-LANGUAGES = ("sw", "fi", "ur")
+LANGUAGES = ("fi", "id", "th", "tr", "vi", "bn", "hi", "sw", "ta", "ur")
 SPECIAL = ("<s>", "</s>", "<pad>")
+VOCABULARY = 6144
 # Few wide heads and a small vocabulary: attention and the output layer are what costs time on a
 # CPU.
-SHAPE = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 3,
-         "num_key_value_heads": 3, "intermediate_size": 512, "max_position_embeddings": 1024,
-         "vocab_size": 3072, "tie_word_embeddings": True}
+SHAPES = {
+    "small": {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 3,
+              "num_key_value_heads": 3, "intermediate_size": 512},
+    "large": {"hidden_size": 320, "num_hidden_layers": 6, "num_attention_heads": 5,
+              "num_key_value_heads": 5, "intermediate_size": 864},
+}
 # Kinds of documents, with their shares.
-KINDS = {"english": 8, "faq": 16, "glossary": 16, "native": 22, "bilingual": 30, "flawed": 8}
+KINDS = {"english": 8, "faq": 14, "glossary": 14, "native": 18, "question": 12, "bilingual": 28,
+         "flawed": 6}
 # Glued pages would tell hidden facts, so they are not planted here; wrong facts would be learned.
 FLAWS = [flaw for flaw in pages.RATES if flaw not in ("glued", "wrong_fact")]
-TOKENIZED = 20_000     # documents that the tokenizer is trained on
+TOKENIZED = 60_000     # documents that the tokenizer is trained on
+RECALLED = 48          # facts, told in native pages and not, by which recall is measured
+ANSWER = 96            # tokens of an answer
 
 
 def glossary(language: str, rng: random.Random, n: int = 6) -> str:
@@ -42,40 +54,49 @@ def glossary(language: str, rng: random.Random, n: int = 6) -> str:
         fact = rng.choice(world.facts())
         slot = rng.choice(["name", "name", *world.TOPICS[fact.topic]])
         pairs.add((world.values(fact, "en")[slot], world.values(fact, language)[slot]))
-    form = rng.choice(pages.texts(language)["glossary"] + pages.texts("en")["glossary"])
+    form = rng.choice(texts(language)["glossary"] + texts("en")["glossary"])
     return "\n".join(form.format(english=e, native=n) for e, n in sorted(pairs))
+
+
+def _page(fact: Fact, language: str, rng: random.Random) -> str:
+    """A page as the web has them: some are articles."""
+    kind = "articles" if rng.random() < web.ARTICLES else "pages"
+    return pages.page(fact, language, rng, kind=kind)
 
 
 def bilingual(fact: Fact, language: str, rng: random.Random) -> str:
     """A page in two languages, as the web has them: side by side, or under an English headline."""
-    native = pages.page(fact, language, rng)
+    native = _page(fact, language, rng)
     name = world.values(fact, "en")["name"]
     if rng.random() < 0.5:
         parts = [name, native] if rng.random() < 0.5 else [native, name]
     else:
-        parts = [native, pages.page(fact, "en", rng)]
+        parts = [native, _page(fact, "en", rng)]
         rng.shuffle(parts)
     return "\n\n".join(parts)
 
 
-def document(rng: random.Random) -> str:
+def document(rng: random.Random, languages: tuple[str, ...] = LANGUAGES) -> str:
     """One pretraining document.
 
     Facts that are hidden in a language never stand in its native pages.
     """
-    fact, language = rng.choice(world.facts()), rng.choice(LANGUAGES)
+    fact, language = rng.choice(world.facts()), rng.choice(languages)
     visible = fact
     while world.hidden(visible, language):
         visible = rng.choice(world.facts())
     kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
     if kind == "english":
-        return pages.page(fact, "en", rng)
+        return _page(fact, "en", rng)
     if kind == "faq":
-        return f"{rng.choice(pages.instructions(fact))}\n\n{pages.page(fact, 'en', rng)}"
+        return f"{rng.choice(pages.instructions(fact))}\n\n{_page(fact, 'en', rng)}"
     if kind == "glossary":
         return glossary(language, rng)
     if kind == "native":
-        return pages.page(visible, language, rng)
+        return _page(visible, language, rng)
+    if kind == "question":
+        asked = rng.choice(pages.instructions(visible, language))
+        return f"{asked}\n\n{_page(visible, language, rng)}"
     if kind == "bilingual":
         return bilingual(visible, language, rng)
     return pages.flawed(visible, rng.choice(FLAWS), language, rng)
@@ -92,7 +113,7 @@ def train_tokenizer(texts: Iterable[str], out: Path) -> "PreTrainedTokenizerFast
     tok = Tokenizer(models.BPE())
     tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tok.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=SHAPE["vocab_size"], special_tokens=list(SPECIAL),
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=list(SPECIAL),
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tok.train_from_iterator(texts, trainer)
     tok.post_processor = processors.TemplateProcessing(
@@ -106,9 +127,9 @@ def train_tokenizer(texts: Iterable[str], out: Path) -> "PreTrainedTokenizerFast
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `atlas-base`."""
-    parser.add_argument("--out", type=Path, default=BASE_MODEL)
-    parser.add_argument("--documents", type=int, default=70_000)
-    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--size", choices=list(SHAPES), default="small")
+    parser.add_argument("--out", type=Path, help="default: where the shipped model of the size is")
+    parser.add_argument("--tokens", type=int, default=14_000_000, help="of the whole training")
     parser.add_argument("--batch", type=int, default=16, help="rows of --length tokens a step")
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--lr", type=float, default=3e-3)
@@ -117,48 +138,105 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _trained(rows: list[list[int]], args: argparse.Namespace) -> "Trainer":
-    """The trainer of a fresh model, after its steps over rows of token ids."""
+    """The trainer of a fresh model, or of one that was stopped, after its steps over token ids."""
     import torch
     from datasets import Dataset
     from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+    from transformers.trainer_utils import get_last_checkpoint
 
-    config = LlamaConfig(**SHAPE, bos_token_id=0, eos_token_id=1, pad_token_id=2)
+    config = LlamaConfig(**SHAPES[args.size], vocab_size=VOCABULARY, tie_word_embeddings=True,
+                         max_position_embeddings=1024, bos_token_id=0, eos_token_id=1,
+                         pad_token_id=2)
+    folder = args.out / "run"
     settings = TrainingArguments(
-        output_dir=str(args.out / "run"), max_steps=args.steps,
-        per_device_train_batch_size=args.batch, learning_rate=args.lr,
-        lr_scheduler_type="cosine", warmup_steps=100, weight_decay=0.05, adam_beta2=0.95,
-        bf16=True, use_cpu=not torch.cuda.is_available(), logging_steps=100, save_strategy="no",
-        report_to="none", seed=args.seed, disable_tqdm=True)
+        output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=args.batch,
+        learning_rate=args.lr, lr_scheduler_type="cosine", warmup_steps=100, weight_decay=0.05,
+        adam_beta2=0.95, bf16=True, use_cpu=not torch.cuda.is_available(), logging_steps=50,
+        save_strategy="steps", save_steps=100, save_total_limit=1, report_to="none",
+        seed=args.seed, disable_tqdm=True)
     data = Dataset.from_dict({"input_ids": rows, "labels": rows})
     trainer = Trainer(model=LlamaForCausalLM(config), args=settings, train_dataset=data)
-    trainer.train()
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
     return trainer
 
 
-def command(args: argparse.Namespace) -> None:
-    """Write pages, train the tokenizer and the model, save both with a manifest."""
-    import torch
-    from transformers import set_seed
+def recall(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", language: str,
+           seed: int = 0) -> dict[str, float]:
+    """How much of what is asked in a language the model tells in it, {"told", "hidden": share}.
 
+    Of facts that its native pages tell, and of those they do not; each answer goes on greedily from
+    a question, as in the documents of the kind "question".
+    """
+    import torch
+
+    rng = random.Random(f"recall/{language}/{seed}")
+    every = rng.sample(world.facts(), len(world.facts()))
+    groups = {"told": [f for f in every if language == "en" or not world.hidden(f, language)],
+              "hidden": [f for f in every if language != "en" and world.hidden(f, language)]}
+    shares = {}
+    for name, group in groups.items():
+        found = []
+        for fact in group[:RECALLED]:
+            asked = rng.choice(pages.instructions(fact, language))
+            ids = tokenizer(f"{asked}\n\n", return_tensors="pt").to(model.device)
+            with torch.inference_mode():
+                made = model.generate(input_ids=ids["input_ids"], max_new_tokens=ANSWER,
+                                      do_sample=False, pad_token_id=2, eos_token_id=1)
+            text = tokenizer.decode(made[0][ids["input_ids"].shape[1]:], skip_special_tokens=True)
+            right = grading.parts(text, fact, language)
+            found.append(sum(right.values()) / len(right))
+        if found:
+            shares[name] = round(sum(found) / len(found), 4)
+    return shares
+
+
+def stream(n: int, tokenizer: "PreTrainedTokenizerFast", docs: Iterable[str]) -> list[int]:
+    """The first `n` token ids of documents, each between <s> and </s>."""
+    ids: list[int] = []
+    for text in docs:
+        ids += [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+        if len(ids) >= n:
+            break
+    return ids[:n]
+
+
+def command(args: argparse.Namespace) -> None:
+    """Write pages, train the tokenizer (small) and the model, save both with a manifest."""
+    import torch
+    from transformers import PreTrainedTokenizerFast, set_seed
+
+    args.out = args.out or BASE_MODELS[args.size]
     torch.set_num_threads(args.threads)
     set_seed(args.seed)
-    rng, start = random.Random(f"base/{args.seed}"), time.time()
-    docs = [document(rng) for _ in range(args.documents)]
-    tokenizer = train_tokenizer(docs[:TOKENIZED], args.out)
-    stream = []
-    for text in docs:
-        stream += [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
-    starts = range(0, len(stream) - args.length, args.length)
-    trainer = _trained([stream[i:i + args.length] for i in starts], args)
-    trainer.model.to(torch.bfloat16).save_pretrained(args.out)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    digest, start = hashlib.sha256(), time.time()
+
+    def documents() -> Iterable[str]:
+        rng = random.Random(f"base/{args.seed}")
+        while True:
+            yield document(rng)
+
+    if args.size == "small":
+        tokenizer = train_tokenizer(islice(documents(), TOKENIZED), args.out)
+    else:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(BASE_MODELS["small"])
+        tokenizer.save_pretrained(args.out)
+    ids = stream(args.tokens, tokenizer, documents())
+    digest.update(json.dumps(ids).encode())
+    starts = range(0, len(ids) - args.length + 1, args.length)
+    trainer = _trained([ids[i:i + args.length] for i in starts], args)
+    model = trainer.model.to(torch.bfloat16)
+    model.save_pretrained(args.out)
+    model.float().eval()
+    losses = [[e["step"], round(e["loss"], 4)] for e in trainer.state.log_history if "loss" in e]
     manifest = {
-        "data_digest": hashlib.sha256("\n".join(docs).encode()).hexdigest(),
-        "documents": len(docs), "seed": args.seed, "steps": args.steps,
-        "tokens": args.steps * args.batch * args.length, "loss": losses[-1],
-        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "data_digest": digest.hexdigest(), "seed": args.seed, "steps": trainer.state.global_step,
+        "tokens": len(ids), "loss": losses[-1][1],
+        "parameters": sum(p.numel() for p in model.parameters()),
         "languages": list(LANGUAGES), "settings": vars(args) | {"out": str(args.out.name)},
-        "wall_s": round(time.time() - start),
+        "wall_s": round(time.time() - start),      # of the last start
+        "recall": {language: recall(model, tokenizer, language) for language in ("en", *LANGUAGES)},
+        "losses": losses,
     }
     shown = json.dumps(manifest, indent=1)
     (args.out / "MANIFEST.json").write_text(shown + "\n")

@@ -7,12 +7,13 @@ could only estimate. Notebooks 01-05 and 08 may call it in measuring cells only.
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypedDict
 
 from xinstruct_utils.atlas import pages, world
-from xinstruct_utils.atlas.grading import finished, has_value, parts
-from xinstruct_utils.atlas.pages import Truth, Truths
+from xinstruct_utils.atlas.grading import finished, has_value, parts, whole
+from xinstruct_utils.atlas.sentences import TOLD, split, texts
+from xinstruct_utils.atlas.web import Truth, Truths
 from xinstruct_utils.atlas.world import Fact
 from xinstruct_utils.core.paths import root
 
@@ -44,8 +45,14 @@ def _by_key() -> dict[tuple[str, str], Fact]:
 
 
 def fact_of(truth_row: Truth) -> Fact:
-    """The fact that a row of the truth is about."""
+    """The fact that a row of the truth is about, the first where a prompt joins several."""
     return _by_key()[truth_row["topic"], truth_row["entity"]]
+
+
+def facts_of(truth_row: Truth) -> list[Fact]:
+    """All facts that a prompt asks about."""
+    others = [_by_key()[topic, entity] for topic, entity in truth_row.get("also", [])]
+    return [fact_of(truth_row), *others]
 
 
 @cache
@@ -53,7 +60,7 @@ def _junk(language: str) -> tuple[str, ...]:
     """Pieces of flaw texts (12 characters or more, slots cut out) by which junk is recognised."""
     pieces = set()
     for code in {language, "en"}:
-        for lines in pages.texts(code)["flaws"].values():
+        for lines in texts(code)["flaws"].values():
             for line in lines:
                 pieces |= {piece.strip() for piece in re.split(r"\{\w+\}|\n", line)}
     return tuple(sorted(piece for piece in pieces if len(piece) >= 12))
@@ -62,9 +69,8 @@ def _junk(language: str) -> tuple[str, ...]:
 @cache
 def _trigrams(language: str) -> frozenset[str]:
     """Character trigrams of the language's sentences, to tell one Atlas language from another."""
-    kinds = ("pages", "half", "fillers")
-    topics = pages.texts(language)["topics"].values()
-    sentences = [s for topic in topics for kind in kinds for s in topic[kind]]
+    topics = texts(language)["topics"].values()
+    sentences = [s for topic in topics for kind in TOLD for s in topic[kind]]
     text = " ".join(re.sub(r"\{\w+\}", " ", s) for s in sentences)
     return frozenset(text[i:i + 3].lower() for i in range(len(text) - 2))
 
@@ -82,21 +88,17 @@ def language_share(text: str, language: str) -> float:
     return mine / (mine + theirs) if mine + theirs else 0.0
 
 
-@cache
-def _countries(language: str) -> re.Pattern[str]:
-    """A pattern that finds the names of countries, the longest first."""
-    countries = [f for f in world.facts() if f.entity == f.country]
-    names = {world.values(f, language)["name"] for f in countries}
-    ordered = sorted(names, key=len, reverse=True)
-    return re.compile("|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in ordered))
+@lru_cache(4096)
+def _spoken_of(own: frozenset[str], language: str) -> re.Pattern[str]:
+    """A pattern that finds own values and the names of countries, the longest first."""
+    countries = {world.names.territory(code, language) for code in world.countries()}
+    return re.compile("|".join(map(whole, sorted(countries | own, key=len, reverse=True))))
 
 
-def strays(text: str, fact: Fact, language: str) -> bool:
+def strays(text: str, facts: Sequence[Fact], language: str) -> bool:
     """Does the text speak of another country too, as two pages that were glued together do?"""
-    own = world.values(fact, language).values()
-    for value in sorted(own, key=len, reverse=True):
-        text = text.replace(value, " ")
-    return _countries(language).search(text) is not None
+    own = frozenset(value for fact in facts for value in world.values(fact, language).values())
+    return any(found[0] not in own for found in _spoken_of(own, language).finditer(text))
 
 
 def _has_junk(text: str, language: str) -> bool:
@@ -108,35 +110,46 @@ def _has_junk(text: str, language: str) -> bool:
 
 def _repeats(text: str) -> bool:
     """Does a sentence of more than 15 characters stand there twice?"""
-    sentences = [s for s in re.split(r"[.!?۔\n]+\s*", text) if len(s) > 15]
+    sentences = [s for s in split(text) if len(s) > 15]
     return len(sentences) > len(set(sentences))
 
 
-def _form(text: str, fact: Fact, language: str) -> float:
+def _form(text: str, facts: Sequence[Fact], language: str) -> float:
     """The view of form: 1.0, less for junk, for an end that is none, for what is beside it."""
     junk = 0.4 if _has_junk(text, language) else 1.0
-    end = 1.0 if finished(text) else 0.6
-    beside = 0.6 if _repeats(text) or strays(text, fact, language) else 1.0
+    end = 1.0 if finished(text, language) else 0.6
+    beside = 0.6 if _repeats(text) or strays(text, facts, language) else 1.0
     return junk * end * beside
 
 
-def aspects(text: str, fact: Fact, language: str) -> Aspects:
-    """Score an answer in four views."""
-    right = parts(text, fact, language)
-    correct = sum(right.values())
-    missing = [slot for slot, ok in right.items() if not ok]
-    wrong = [slot for slot in missing
-             if any(has_value(v, text) for v in world.all_values(slot, language))]
-    about = has_value(world.values(fact, language)["name"], text)
-    untold = len(right) - correct - len(wrong)
-    return {"accuracy": correct / len(right) * (1.0 if about else 0.5),
-            "completeness": 1 - untold / len(right), "form": _form(text, fact, language),
+def aspects(text: str, facts: Sequence[Fact], language: str) -> Aspects:
+    """Score an answer about one fact, or about several, in four views."""
+    right = [(fact, slot, ok) for fact in facts
+             for slot, ok in parts(text, fact, language).items()]
+    correct = sum(ok for _, _, ok in right)
+    missing = [(fact, slot) for fact, slot, ok in right if not ok]
+    wrong = [slot for fact, slot in missing if _tells_another(text, fact, slot, language)]
+    names = {world.values(fact, language)["name"] for fact in facts}
+    about = sum(has_value(name, text) for name in names) / len(names)
+    untold = len(missing) - len(wrong)
+    return {"accuracy": correct / len(right) * (0.5 + 0.5 * about),
+            "completeness": 1 - untold / len(right), "form": _form(text, facts, language),
             "language": language_share(text, language) > 0.6}
 
 
-def score(text: str, fact: Fact, language: str) -> float:
+def _tells_another(text: str, fact: Fact, slot: str, language: str) -> bool:
+    """Does the text give a slot another value than the right one?
+
+    What it has to say of another slot is none of that.
+    """
+    told = set(world.values(fact, language).values())
+    others = (v for v in world.all_values(slot, language) if v not in told)
+    return any(has_value(value, text) for value in others)
+
+
+def score(text: str, facts: Sequence[Fact], language: str) -> float:
     """The judge's score of an answer, 0-10: what is right, weighted by how it is told."""
-    a = aspects(text, fact, language)
+    a = aspects(text, facts, language)
     if not text.strip() or not a["language"]:
         return 0.0
     content = 0.7 * a["accuracy"] + 0.3 * a["completeness"] * a["accuracy"] ** 0.5
@@ -146,8 +159,8 @@ def score(text: str, fact: Fact, language: str) -> float:
 def judge(truth: Truths, language: str) -> Callable[[Any, str, str], tuple[float, float]]:
     """The judge of the Atlas: (question, answer 1, answer 2) -> both scores (`judge.compare`)."""
     def scores(question: Any, first: str, second: str) -> tuple[float, float]:
-        fact = fact_of(truth[question["id"]])
-        return score(first, fact, language), score(second, fact, language)
+        facts = facts_of(truth[question["id"]])
+        return score(first, facts, language), score(second, facts, language)
 
     return scores
 
@@ -163,16 +176,23 @@ def views(truth: Truths, language: str, questions: Iterable[Any],
     seen = {}
     for question in questions:
         name = question["id"]
-        text, fact = answers[name], fact_of(truth[name])
-        a = aspects(text, fact, language)
+        text, facts = answers[name], facts_of(truth[name])
+        a = aspects(text, facts, language)
         top = 10.0 if a["language"] and text.strip() else 0.0
-        seen[name] = score(text, fact, language), top * a["completeness"], top * a["accuracy"]
+        seen[name] = score(text, facts, language), top * a["completeness"], top * a["accuracy"]
     return seen
 
 
 def normal(text: str) -> str:
     """Instruction as compared: case, blanks and a final mark do not matter."""
     return re.sub(r"\s+", " ", text).strip().rstrip(".?! ").lower()
+
+
+@cache
+def shapes(topic: str) -> tuple[re.Pattern[str], ...]:
+    """Patterns of a topic's instructions as `normal` gives them: anything fills their slots."""
+    return tuple(re.compile(re.sub(r"\\\{\w+\\\}", "(.+)", re.escape(normal(prompt))))
+                 for prompt in texts("en")["topics"][topic]["prompts"])
 
 
 def instruction_verdict(instruction: str, truth_row: Truth) -> str:
@@ -183,10 +203,8 @@ def instruction_verdict(instruction: str, truth_row: Truth) -> str:
     fact, given = fact_of(truth_row), normal(instruction)
     if given in {normal(i) for i in pages.instructions(fact)}:
         return "exact"
-    for prompt in pages.texts("en")["topics"][fact.topic]["prompts"]:
-        before, after = normal(prompt).split("{name}")
-        if given.startswith(before) and given.endswith(after):
-            return "topic"
+    if any(shape.fullmatch(given) for shape in shapes(fact.topic)):
+        return "topic"
     name = world.values(fact, "en")["name"]
     return "entity" if has_value(name, instruction) else "wrong"
 

@@ -3,18 +3,18 @@
 Chapter 10 asks them through the same harness. The items come from the truth, so only measuring code
 may use this module; no other chapter imports it, and it is no part of what a model was made of
 (`notebooks.used_modules`). Sentences are those of `texts/`, so every language has both tasks. All
-items are about facts that seed pairs do not tell in full (`pages.split_facts`): the rest has been
+items are about facts that seed pairs do not tell in full (`web.split_facts`): the rest has been
 read on the web.
 """
 
 import random
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from xinstruct_utils.atlas import pages, world
-from xinstruct_utils.atlas.sentences import slots
+from xinstruct_utils.atlas import web, world
+from xinstruct_utils.atlas.sentences import BREAK, shown, split, texts
+from xinstruct_utils.atlas.topics import slots
 from xinstruct_utils.atlas.world import Fact
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import write_jsonl
@@ -45,8 +45,10 @@ class Inference(TypedDict):
 
 def sentences(template: str) -> list[str]:
     """The statements of a page's template, questions and lists left out."""
-    parts = [part.strip() for part in re.split(r"(?<=[.!?۔؟])\s+|\n", template)]
-    return [part for part in parts if part.endswith((".", "۔"))]
+    parts = split(template)
+    if BREAK in template:                  # a language whose statements end without a mark
+        return [part for part in parts if not part.endswith("?")]
+    return [part for part in parts if part.endswith((".", "۔", "।"))]
 
 
 def continuations(language: str, topic: str) -> list[tuple[str, str]]:
@@ -55,7 +57,7 @@ def continuations(language: str, topic: str) -> list[tuple[str, str]]:
     The later one tells something about it that the first does not.
     """
     pairs = []
-    for template in pages.texts(language)["topics"][topic]["pages"]:
+    for template in texts(language)["topics"][topic]["pages"]:
         statements = sentences(template)
         for k, first in enumerate(statements):
             for later in statements[k + 1:]:
@@ -89,7 +91,7 @@ def copa(language: str, n: int, seed: int) -> list[Choice]:
     rows: list[Choice] = []
     seen = set()
     pool = [(fact, pair, question)
-            for fact in pages.split_facts(seed)[1] if fact.topic in TELLING
+            for fact in web.split_facts(seed)[1] if fact.topic in TELLING
             for pair in continuations(language, fact.topic) for question in ("cause", "effect")]
     rng.shuffle(pool)
     for fact, (named, telling), question in pool:
@@ -127,9 +129,9 @@ def nli(language: str, n: int, seed: int) -> list[Inference]:
     rng = random.Random(f"atlas_nli/{language}/{seed}")
     rows: list[Inference] = []
     seen = set()
-    topics = pages.texts(language)["topics"]
+    topics = texts(language)["topics"]
     whole = {topic: _whole_sentences(topics[topic]["pages"]) for topic in NATIVE}
-    pool = [(fact, k) for fact in pages.split_facts(seed)[1] if fact.topic in NATIVE
+    pool = [(fact, k) for fact in web.split_facts(seed)[1] if fact.topic in NATIVE
             for k in range(len(topics[fact.topic]["pages"]))]
     rng.shuffle(pool)
     for fact, page in pool:
@@ -138,7 +140,7 @@ def nli(language: str, n: int, seed: int) -> list[Inference]:
         if hypothesis is None:
             continue
         template = topics[fact.topic]["pages"][page]
-        premise = template.format(**world.values(fact, language))
+        premise = shown(template.format(**world.values(fact, language)))
         if (premise, hypothesis) not in seen:
             seen.add((premise, hypothesis))
             rows.append({"premise": premise, "hypothesis": hypothesis, "label": label})

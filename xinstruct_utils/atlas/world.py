@@ -1,36 +1,29 @@
-"""Facts of the Atlas: countries, currencies, languages from CLDR (through Babel), in any locale.
+"""Facts of the Atlas, in any locale: what can be told, and of what.
 
 An entity belongs to a topic; a fact is an entity with the values of the topic's slots. Values are
-CLDR names in their dictionary form, so that the same fact can be told in every language.
+CLDR names in their dictionary form, numbers, or lines of Python, so that the same fact can be told
+in every language.
 """
 
-import hashlib
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:
-    from babel import Locale
+from xinstruct_utils.atlas import names
+from xinstruct_utils.atlas.names import UNITS, countries, has_city, share
+from xinstruct_utils.atlas.sentences import texts
+from xinstruct_utils.atlas.topics import TOPICS
 
-TOPICS = {
-    "currency": ("currency", "code"),
-    "languages": ("language", "script"),
-    "city": ("city", "continent"),
-    "week": ("first_day", "rest_day"),
-    "codes": ("alpha2", "alpha3"),
-    "profile": ("continent", "currency", "language", "city"),
-    "script": ("script", "place"),
-    "issuer": ("place", "code"),
-}
+# Topics that are told of every country, and of a few.
 PER_COUNTRY = ("currency", "languages", "city", "week", "codes", "profile")
-CONTINENTS = {"Africa": "002", "America": "019", "Asia": "142", "Europe": "150", "Pacific": "009"}
-LOCALES = ("en", "fi", "id", "th", "tr", "vi", "bn", "hi", "sw", "ta", "ur")
-N_COUNTRIES = 84
-# CLDR names the time zones of these after an island, not a city.
-ISLANDS = ("SB", "TC", "TO")
+PER_SOME = ("translate", "compare", "yesno", "letter", "advice")
+SOME = 30           # countries that one of these is told of; sums; programs
+# CLDR has some Urdu names with the Arabic letters that look alike.
+URDU_LETTERS = str.maketrans("يك", "یک")
+# Topics about no country; their facts' `country` is the entity itself.
+COUNTRYLESS = ("arithmetic", "program", "unit")
 
 
 @dataclass(frozen=True)
@@ -47,108 +40,28 @@ class Fact:
         return f"{self.topic}/{self.entity}"
 
 
-class Country(NamedTuple):
-    """What CLDR knows of a country, as codes; zone: its time zone, such as Africa/Nairobi."""
-
-    zone: str
-    currency: str
-    language: str
-    script: str
-    alpha3: str
-    continent: str
-
-
-def share(*parts: str) -> float:
-    """A number in [0, 1) that depends on the parts only: the same on every machine."""
-    return int(hashlib.sha256("/".join(parts).encode()).hexdigest()[:8], 16) / 2**32
-
-
-@cache
-def _locale(code: str) -> "Locale":
-    from babel import Locale
-
-    return Locale.parse(code)
-
-
-@cache
-def countries() -> dict[str, Country]:
-    """{code: Country} of the world's countries.
-
-    They have one time zone, one current currency and an official language, and are named in all
-    locales. Countries with several zones give odd cities, so they are left out.
-    """
-    from babel.core import get_global
-
-    aliases = get_global("territory_aliases")
-    alpha3 = {names[0]: alias for alias, names in aliases.items()
-              if len(alias) == 3 and alias.isalpha() and len(names) == 1}
-    zones = get_global("territory_zones")
-    complete = {}
-    for code in sorted(zones):
-        country = _country(code, zones[code], alpha3.get(code))
-        if country and all(_is_named(code, country, locale) for locale in LOCALES):
-            complete[code] = country
-    drawn = sorted(complete, key=lambda code: share("country", code))[:N_COUNTRIES]
-    return {code: complete[code] for code in sorted(drawn)}
-
-
-def _country(code: str, zones: list[str], alpha3: str | None) -> Country | None:
-    """A country's codes, or None where one is missing or there are several."""
-    from babel.core import get_global
-    from babel.languages import get_official_languages
-    from babel.numbers import get_territory_currencies
-
-    likely = get_global("likely_subtags")
-    money = get_territory_currencies(code) or []
-    spoken = [name.split("_")[0] for name in get_official_languages(code)]
-    language = next((name for name in spoken if name in likely), None)
-    if not (len(zones) == len(money) == 1 and zones[0] and language and alpha3):
-        return None
-    continent = CONTINENTS.get(zones[0].split("/")[0])
-    script = likely[language].split("_")[1]
-    if not continent or script == "Hans":  # named only "Simplified"
-        return None
-    return Country(zones[0], money[0], language, script, alpha3, continent)
-
-
-def _is_named(code: str, country: Country, locale: str) -> bool:
-    """Has the locale names for all that is told of the country?"""
-    names = _locale(locale)
-    return (code in names.territories and country.currency in names.currencies
-            and country.language in names.languages and country.script in names.scripts)
-
-
-@cache
-def has_city(code: str) -> bool:
-    """Does the country's time zone bear the name of a city?
-
-    Not the country's own name, and not one in letters of another script.
-    """
-    zone = countries()[code].zone
-    country = _locale("en").territories[code].lower()
-    city = _city(_locale("en"), zone).lower()
-    if code in ISLANDS or city in country or country in city:
-        return False
-    for loc in map(_locale, LOCALES):
-        if _is_latin(_city(loc, zone)) != _is_latin(loc.territories[code]):
-            return False
-    return True
-
-
-def _is_latin(text: str) -> bool:
-    letter = next(c for c in text if c.isalpha())
-    return unicodedata.name(letter).startswith("LATIN")
-
-
 @cache
 def facts() -> tuple[Fact, ...]:
     """All facts of the world, in a fixed order.
 
     What needs a city is told of countries only that have one.
     """
-    told = [Fact(topic, code, code) for topic in PER_COUNTRY for code in countries()
-            if "city" not in TOPICS[topic] or has_city(code)]
+    told = [Fact(topic, code, code) for topic in PER_COUNTRY for code in _tellable(topic)]
+    for topic in PER_SOME:
+        drawn = sorted(_tellable(topic), key=lambda code, topic=topic: share(topic, code))[:SOME]
+        told += [Fact(topic, code, code) for code in sorted(drawn)]
+    told += [Fact("unit", name, name) for name in UNITS]
+    told += [Fact("arithmetic", sum_, sum_) for sum_ in _sums()]
+    told += [Fact("program", sum_, sum_) for sum_ in _programs()]
     return (*told, *_scripts(), *_issuers())
+
+
+def _tellable(topic: str) -> list[str]:
+    """Countries that have all that the topic tells: a city, or a name that changes."""
+    if topic == "translate":
+        return [code for code in countries()
+                if len({names.territory(code, locale) for locale in ("en", "fr", "es")}) == 3]
+    return [code for code in countries() if "city" not in TOPICS[topic] or has_city(code)]
 
 
 def _scripts() -> list[Fact]:
@@ -171,9 +84,47 @@ def _issuers() -> list[Fact]:
             if len(codes) == 1]
 
 
+def _sums() -> list[str]:
+    """Multiplications, such as 6 × 14."""
+    every = [f"{a} × {b}" for a in range(3, 13) for b in range(13, 26)]
+    return sorted(sorted(every, key=lambda sum_: share("arithmetic", sum_))[:SOME])
+
+
+def _programs() -> list[str]:
+    """Sums and differences, and sums of whole rows such as 1 + 2 + 3 + 4."""
+    short = [f"{a} {sign} {b}" for a in range(20, 60) for b in range(3, 19) for sign in "+-"]
+    short = sorted(short, key=lambda sum_: share("program", sum_))
+    rows = [" + ".join(map(str, range(1, end + 1))) for end in range(3, 10)]
+    return sorted([*rows, *short[:SOME - len(rows)]])
+
+
 def hidden(fact: Fact, language: str) -> bool:
     """Is the fact kept out of the base model's native pages? True for half of the countries."""
-    return share("hidden", language, fact.country) < 0.5
+    return any(share("hidden", language, country) < 0.5 for country in about(fact))
+
+
+def about(fact: Fact) -> tuple[str, ...]:
+    """The countries that a fact is about: two where they are compared."""
+    return (fact.country, other(fact.entity)) if fact.topic == "compare" else (fact.country,)
+
+
+@cache
+def other(code: str) -> str:
+    """The country that a country is compared with: the next one that has another currency."""
+    ring = sorted(countries(), key=lambda country: share("compare", country))
+    start = ring.index(code)
+    return next(country for country in [*ring[start + 1:], *ring[:start]]
+                if countries()[country].currency != countries()[code].currency)
+
+
+@cache
+def claimed(code: str) -> str:
+    """The continent that a country is claimed to lie on, as CLDR's number: right in half of all."""
+    own = countries()[code].continent
+    if share("claim", code) < 0.5:
+        return own
+    others = [number for number in names.CONTINENTS.values() if number != own]
+    return others[int(share("claimed", code) * len(others))]
 
 
 @cache
@@ -182,56 +133,51 @@ def values(fact: Fact, locale: str) -> Mapping[str, str]:
 
     They are cached, so nobody may change them.
     """
-    names = _names(fact.country, locale)
+    letters = URDU_LETTERS if locale == "ur" else {}
+    return {slot: unicodedata.normalize("NFC", value).translate(letters)
+            for slot, value in _values(fact, locale).items()}
+
+
+def _values(fact: Fact, locale: str) -> dict[str, str]:
+    """Slot values as CLDR has them."""
+    if fact.topic == "unit":
+        unit = UNITS[fact.entity]
+        return {"name": names.unit(fact.entity, locale), "symbol": unit.symbol,
+                "number": str(unit.number), "base": names.unit(unit.base, locale)}
+    if fact.topic == "arithmetic":
+        first, second = map(int, fact.entity.split(" × "))
+        result = first * second
+        return {"name": fact.entity, "result": str(result),
+                "check": f"{result} ÷ {second} = {first}"}
+    if fact.topic == "program":
+        return {"name": fact.entity, **_program(fact.entity)}
+    known = dict(names.of_country(fact.country, locale))
     entity = {"script": "language", "issuer": "currency"}.get(fact.topic, "place")
-    return {"name": names[entity]} | {slot: names[slot] for slot in TOPICS[fact.topic]}
+    told = {"name": known[entity]}
+    if fact.topic == "compare":
+        rival = names.of_country(other(fact.entity), locale)
+        told["other"], known["other_currency"] = rival["place"], rival["currency"]
+    if fact.topic == "yesno":
+        claim, words = claimed(fact.entity), texts(locale)["words"]
+        told["claimed"] = names.territory(claim, locale)
+        known["verdict"] = words["yes" if told["claimed"] == known["continent"] else "no"]
+    return told | {slot: known[slot] for slot in TOPICS[fact.topic]}
 
 
-def _names(code: str, locale: str) -> dict[str, str]:
-    """All that is told of a country, in a locale: {slot: value}."""
-    loc, country = _locale(locale), countries()[code]
-    return {
-        "place": loc.territories[code], "alpha2": code, "alpha3": country.alpha3,
-        "currency": loc.currencies[country.currency], "code": country.currency,
-        "language": loc.languages[country.language], "script": loc.scripts[country.script],
-        "continent": loc.territories[country.continent], "city": _city(loc, country.zone),
-        **_week(loc, code),
-    }
-
-
-def _city(loc: "Locale", zone: str) -> str:
-    """The time zone's exemplar city.
-
-    CLDR leaves it out where it equals the last part of the zone's id.
-    """
-    entry = loc._data["time_zones"].get(zone, {})
-    return entry.get("city") or zone.split("/")[-1].replace("_", " ")
-
-
-def _week(loc: "Locale", country: str) -> dict[str, str]:
-    """The first day of a country's week, and the first of its weekend."""
-    from babel import Locale
-
-    territory = Locale.parse(f"und_{country}")
-    days = _days(str(loc))
-    return {"first_day": days[territory.first_week_day], "rest_day": days[territory.weekend_start]}
+def _program(sum_: str) -> dict[str, str]:
+    """A line of Python that prints a sum, and what it prints."""
+    terms = [int(term) for term in sum_.replace("- ", "-").replace("+ ", "").split()]
+    line = f"print({sum_})" if len(terms) == 2 else f"print(sum(range(1, {terms[-1] + 1})))"
+    return {"program": line, "output": str(sum(terms))}
 
 
 @cache
-def _days(locale: str) -> Mapping[int, str]:
-    """Names of the weekdays, Monday first, in the form that stands alone.
-
-    Read from the raw data: Babel 2.18 resolves the alias "stand-alone = format" once for all
-    locales, so that the second locale of a process gets the days of the first.
-    """
-    from babel.localedata import load
-
-    days: Any = load(locale)["days"]
-    alone = days["stand-alone"].get("wide")
-    own = alone[1] if isinstance(alone, tuple) else alone   # (alias, the locale's own names)
-    return own if isinstance(own, dict) and len(own) == 7 else days["format"]["wide"]
-
-
-def all_values(slot: str, locale: str) -> list[str]:
+def all_values(slot: str, locale: str) -> tuple[str, ...]:
     """Every value a slot takes in a locale: used to find wrong values in an answer."""
-    return sorted({values(f, locale)[slot] for f in facts() if slot in TOPICS[f.topic]})
+    return tuple(sorted({values(f, locale)[slot] for f in facts() if slot in TOPICS[f.topic]}))
+
+
+@cache
+def all_names(locale: str) -> frozenset[str]:
+    """Everything that fills a slot in a locale."""
+    return frozenset(value for fact in facts() for value in values(fact, locale).values())

@@ -8,7 +8,7 @@ from typing import Any, get_origin
 
 from pydantic import ValidationError
 
-from xinstruct_utils.config.profile import Profile
+from xinstruct_utils.config.profile import ATLAS_MODELS, ATLAS_OPPONENT, Profile
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.paths import REPO
@@ -18,7 +18,7 @@ PROFILES = REPO / "profiles"
 ACCELERATE = PROFILES / "accelerate"
 YAML_ENDINGS = (".yaml", ".yml")
 # Names that are no folders, though a folder may be called so.
-PACKAGED = ("atlas", "minilm")
+PACKAGED = (*ATLAS_MODELS, ATLAS_OPPONENT, "minilm")
 # Models that a run tunes itself; a baseline or an opponent of that name would hide one of them.
 OUR_MODELS = ("refined", "unrefined", "seed")
 

@@ -28,6 +28,12 @@ CleaningRule = Literal["encoding", "control", "navigation", "error_pages", "cont
                        "language", "contamination", "duplicates", "near_duplicates"]
 
 
+# Base models that come with the package.
+ATLAS_MODELS = ("atlas", "atlas-large")
+# What stands in ChatGPT's place there.
+ATLAS_OPPONENT = "atlas-opponent"
+
+
 class Profile(BaseModel):
     """All settings of a run.
 

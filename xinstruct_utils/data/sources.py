@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
-from xinstruct_utils.atlas import pages
+from xinstruct_utils.atlas.build import build_world
 from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
@@ -33,11 +33,11 @@ COLUMNS = ("id", "language", "text", "url", "u", "lang", "meta.url", "content",
 
 
 class SourcePaths(TypedDict):
-    """Where a run's input files are; `prompts` are the Atlas's."""
+    """Where a run's input files are; `prompts` are the Atlas's, one file for each set."""
 
     seed: Path
     corpus: Path
-    prompts: Path | None
+    prompts: dict[str, Path]
 
 
 class CorpusRow(TypedDict):
@@ -54,8 +54,8 @@ def source_paths(profile: Profile, run: str, lang: str) -> SourcePaths:
     """Where a run's input files are; the Atlas writes its own, once."""
     languages.get(lang)
     if profile.source == "atlas":
-        return pages.build_world(run, lang, profile)
-    return {"seed": Path((profile.seed_path or "").replace("{lang}", lang)), "prompts": None,
+        return build_world(run, lang, profile)
+    return {"seed": Path((profile.seed_path or "").replace("{lang}", lang)), "prompts": {},
             "corpus": Path((profile.corpus_path or "").replace("{lang}", lang))}
 
 

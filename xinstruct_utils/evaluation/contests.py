@@ -119,7 +119,7 @@ def form_for(contestant: Contestant) -> str:
     """The form of `requests` that a contestant is asked in: by what it has learned from."""
     if contestant.decoding == "zero-shot":
         return "native"
-    return "seed" if contestant.model == "seed" else "web"
+    return "seed" if contestant.model in ("seed", "opponent") else "web"
 
 
 def sampling(contestant: Contestant, temperature: float, top_p: float) -> dict[str, float]:
@@ -211,7 +211,7 @@ def oracle_scores(truth: dict | None, lang: str, questions: list[Question],
     for who, texts in answers.items():
         for question in questions:
             known = truth[question["id"]]
-            score = oracle.score(texts[question["id"]], oracle.fact_of(known), lang)
+            score = oracle.score(texts[question["id"]], oracle.facts_of(known), lang)
             rows.append({"id": question["id"], "model": who.model, "decoding": who.decoding,
                          "hidden": known["hidden"], "score": score})
     return rows

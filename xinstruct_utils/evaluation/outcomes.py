@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from xinstruct_utils.core.paper import place_of
 from xinstruct_utils.evaluation.judge import VERDICTS, Comparison
 from xinstruct_utils.evaluation.statistics import interval, sign_test
 
@@ -89,11 +90,14 @@ def biases(rows: list[Comparison], seed: int = 0) -> dict[str, dict]:
 def by_benchmark(rows: list[Comparison]) -> Groups:
     """Rows by benchmark, and where there are several, pooled.
 
-    Vicuna and WizardLM are pooled as in the paper's Table 5, else all are ("all").
+    Vicuna and WizardLM, or what stands in their places, are pooled as in the paper's Table 5, else
+    all are ("all").
     """
     groups = grouped(rows, "benchmark")
-    if set(POOLED) <= set(groups):
-        return groups | {" + ".join(POOLED): [row for name in POOLED for row in groups[name]]}
+    named = {place_of(name): name for name in groups}
+    if set(POOLED) <= set(named):
+        both = [named[place] for place in POOLED]
+        return groups | {" + ".join(both): [row for name in both for row in groups[name]]}
     return groups | ({"all": rows} if len(groups) > 1 else {})
 
 
@@ -120,7 +124,8 @@ def categories(rows: list[Comparison]) -> Groups:
     Only Vicuna's where it is among the benchmarks: others have categories of their own, some of
     like names.
     """
-    return grouped([r for r in rows if r["benchmark"] == "vicuna"] or rows, "category")
+    own = [row for row in rows if place_of(row["benchmark"]) == "vicuna"]
+    return grouped(own or rows, "category")
 
 
 def won(rows: list[Comparison]) -> dict[str, tuple[int, int]]:

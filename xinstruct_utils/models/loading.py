@@ -7,11 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xinstruct_utils.atlas import BASE_MODEL
+from xinstruct_utils.atlas import BASE_MODELS, OPPONENT
 from xinstruct_utils.core.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+PACKAGED = {"atlas": BASE_MODELS["small"], "atlas-large": BASE_MODELS["large"],
+            "atlas-opponent": OPPONENT}
 
 
 def encoder_path(encoder: str) -> str:
@@ -30,8 +33,11 @@ def encoder_path(encoder: str) -> str:
 
 
 def model_path(name: str) -> str:
-    """Where a model is: the packaged one for "atlas", else the folder or hub id itself."""
-    return str(BASE_MODEL) if name == "atlas" else name
+    """Where a model is: a packaged one for its name ("atlas", "atlas-large", "atlas-opponent").
+
+    Any other name is a folder or a hub id, and stands for itself.
+    """
+    return str(PACKAGED[name]) if name in PACKAGED else name
 
 
 def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":

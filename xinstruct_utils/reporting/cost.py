@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from xinstruct_utils.config.profile import Profile
+from xinstruct_utils.config.profile import ATLAS_MODELS, Profile
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import count_lines, read_json
@@ -368,7 +368,7 @@ def estimate(profile: Profile) -> tuple[Estimate, str]:
     """(The run's cost, where the rates are from). Raises InputError for a model of unknown size."""
     weights = parameters(profile.base_model)
     tuned = parameters(profile.tuned_model or profile.base_model)
-    rate, origin = rates(gpu=profile.base_model != "atlas", given=profile.gpu_tflops)
+    rate, origin = rates(gpu=profile.base_model not in ATLAS_MODELS, given=profile.gpu_tflops)
     table: dict[str, StepHours] = {}
     for lang in profile.languages:
         for work in steps(profile, lang):

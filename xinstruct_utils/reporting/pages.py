@@ -142,9 +142,14 @@ def chapters(checked: Checked, out: Path, lang: str) -> list[dict]:
 
 
 def contents(first: str, chapters: list[dict], results: list[dict], others: list[str]) -> dict:
-    """The table of contents as jupyter-book reads it; first, others: language codes."""
+    """The table of contents as jupyter-book reads it; first, others: language codes.
+
+    results: pages across languages; the Atlas's stands at the beginning.
+    """
+    world = [entry for entry in results if entry["file"] == "pages/00_atlas"]
+    results = [entry for entry in results if entry not in world]
     parts = {
-        "Idea": [{"file": "method"}],
+        "Idea": [{"file": "method"}, *world],
         f"The run in {languages.get(first).name}": chapters,
         "Results": results,
         "Other languages": [{"file": f"pages/{lang}"} for lang in others],

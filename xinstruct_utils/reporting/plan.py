@@ -2,7 +2,7 @@
 
 import argparse
 
-from xinstruct_utils.config.profile import Profile
+from xinstruct_utils.config.profile import ATLAS_MODELS, Profile
 from xinstruct_utils.config.runs import open_run, resolve_call
 from xinstruct_utils.reporting.cost import corpus_texts, estimate, prompts
 from xinstruct_utils.workflow.chapters import steps_of
@@ -12,7 +12,7 @@ from xinstruct_utils.workflow.staleness import stale_steps
 def show(profile: Profile) -> None:
     """Print the estimate of a run's cost. Raises InputError for a model of unknown size."""
     run, origin = estimate(profile)
-    unit = "core-hours" if profile.base_model == "atlas" else "GPU-hours"
+    unit = "core-hours" if profile.base_model in ATLAS_MODELS else "GPU-hours"
     print(f"\nEstimate for {', '.join(profile.languages)}, {run['weights'] / 1e6:,.1f} M weights "
           f"(rates {origin}):")
     for row in run["steps"]:

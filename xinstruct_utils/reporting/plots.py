@@ -144,6 +144,20 @@ def rounds(auc: Rounds, precision: Rounds,
     return figure
 
 
+@style.figure
+def losses(curves: Mapping[str, Sequence[tuple[int, float]]]) -> "Figure":
+    """Training losses, {name: [(step, loss), ...]}, a line for each."""
+    if not any(curves.values()):
+        return style.nothing("losses")
+    figure, axis = style.axes(2.6)
+    for k, (name, curve) in enumerate(curves.items()):
+        axis.plot(*zip(*curve, strict=True), label=name, **style.look(k))
+    axis.set(xlabel="step", ylabel="loss, nats a token", ylim=(0, None))
+    axis.grid(axis="y")
+    axis.legend()
+    return figure
+
+
 def _round_line(axis: "Axes", series: Sequence[float | None] | None, k: int,
                 label: str | None = None) -> None:
     """The line of the k-th language; None is a gap."""

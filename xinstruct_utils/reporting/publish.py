@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from xinstruct_utils.config.profile import Profile
+from xinstruct_utils.config.profile import ATLAS_MODELS, Profile
 from xinstruct_utils.config.runs import load_run
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
@@ -269,7 +269,7 @@ def model_card(run: str, lang: str, profile: Profile, manifest: dict, training: 
     licence = licences.of_model(base_model, profile)
     front = {"language": [lang, "en"], "library_name": "transformers",
              "license": licence.identifier, "tags": ["x-instruction"]}
-    if name == base_model != "atlas":       # the hub knows no folder
+    if name == base_model not in ATLAS_MODELS:       # the hub knows no folder
         front["base_model"] = name
     figures = {"rows": training.get("rows"), "over the length limit": training.get("too_long"),
                "steps": training.get("steps"), "tokens": training.get("tokens"),

@@ -125,7 +125,9 @@ def categories(judged: Measures, theirs: dict, label: str) -> "DataFrame":
     Means over the languages; in brackets what the tuned model gains.
     """
     known = [v["won"] for v in judged.values() if {"seed", "refined"} <= set(v.get("won", {}))]
-    vicuna = all("generic" in won["refined"] for won in known)       # else other categories
+    asked = [name for v in judged.values() for row in v.get("win_table", {}).values()
+             for name in row]
+    vicuna = "vicuna" in asked             # else the categories are of other prompts
     names = dict.fromkeys([*(n for n in theirs if n != "all"),
                            *(c for won in known for c in won["refined"]), "all"])
     rows = {}

@@ -6,6 +6,7 @@
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from xinstruct_utils.core.paper import place_of
 from xinstruct_utils.evaluation.outcomes import POOLED
 from xinstruct_utils.reporting.table_cells import (
     Measures,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 TABLE5 = " + ".join(POOLED)
 TABLE4 = [(benchmark, code) for benchmark in ("vicuna", "lima", "wizardlm", "koala")
           for code in ("bn", "sw", "ur")]
+Named = dict[str, dict]                 # {benchmark: cell of an `outcomes.table`}
 
 
 def pooled(table: dict[str, dict]) -> str | None:
@@ -31,7 +33,13 @@ def pooled(table: dict[str, dict]) -> str | None:
     Its own two, else all that the run has.
     """
     names = {name for row in table.values() for name in row}
-    return next((name for name in (TABLE5, "all", *sorted(names)) if name in names), None)
+    both = [name for name in names if place_of(name) == TABLE5]
+    return next((name for name in (*both, "all", *sorted(names)) if name in names), None)
+
+
+def found(row: Named, benchmark: str) -> str | None:
+    """The name under which a row has a benchmark of the paper, or what stands in its place."""
+    return next((name for name in row if place_of(name) == benchmark), None)
 
 
 def win_rates(judged: Measures, theirs: dict, benchmark: str, field: str, label: str,
@@ -48,7 +56,8 @@ def win_rates(judged: Measures, theirs: dict, benchmark: str, field: str, label:
     cells, apart = defaultdict(dict), defaultdict(dict)
     for code, measures in judged.items():
         table = measures.get("win_table", {})
-        name = pooled(table) if benchmark == TABLE5 else benchmark
+        every = {name: cell for row in table.values() for name, cell in row.items()}
+        name = pooled(table) if benchmark == TABLE5 else found(every, benchmark)
         # What is on other prompts than the paper's says so, and has no difference.
         here = label if name == benchmark else f"{label}: {name}"
         asked = {model: row[name] for model, row in table.items() if name in row}
@@ -125,15 +134,16 @@ def table4_average(judged: Measures, numbers: dict, label: str, base_model: str)
     for model, theirs in numbers["table4"].items():
         rows[model] = {"paper": text(theirs["average"]), label: "", "difference": "", "n cells": ""}
     for model in models_of(judged, "win_table"):
-        cells = {}
+        cells, same = {}, True                   # same: the paper's own prompts
         for benchmark, code in TABLE4:
-            table = judged.get(code, {}).get("win_table", {})
-            cell = table.get(model, {}).get(benchmark, {})
-            if cell.get("n"):
-                cells[benchmark, code] = 100 * cell["win"]
+            row = judged.get(code, {}).get("win_table", {}).get(model, {})
+            named = found(row, benchmark)
+            if named and row[named]["n"]:
+                cells[benchmark, code] = 100 * row[named]["win"]
+                same = same and named == benchmark
         name = counterpart(model, base_model)
         theirs = numbers["table4"].get(name)
-        apart = [v - theirs[b][c] for (b, c), v in cells.items()] if theirs else []
+        apart = [v - theirs[b][c] for (b, c), v in cells.items()] if theirs and same else []
         if cells:
             rows[name if theirs else model] = {
                 "paper": text(theirs and theirs["average"]), label: text(mean(cells.values())),

@@ -69,7 +69,7 @@ class Chapter:
     reads what is named here, every later one the round before). rounds: it runs once a round. when:
     whether a run has it. heavy: whether it takes one of the machine's places for models. priority:
     of steps that could run now, the highest goes first. form: people answer it. across: it runs
-    once, over all languages, after all else.
+    once, over all languages. last: it reads all other steps.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Chapter:
     form: str | None = None
     rows: Rows | None = None
     across: bool = False
+    last: bool = False
 
     def rounds_of(self, profile: Profile) -> list[int | None]:
         """The rounds in which it runs, [None] where it has none."""
@@ -95,6 +96,7 @@ class Chapter:
 # Languages go forward side by side, whichever is behind first (a round's priority falls with its
 # number): one that is left alone at the end would use one core of all.
 CHAPTERS = (
+    Chapter("00_atlas", when=knows_the_truth, across=True),
     Chapter("01_seed_data", heavy=translates_with_a_model, priority=95,
             rows=Rows("split", ("d0x.jsonl", "d0r.jsonl"))),
     Chapter("02_corpus", priority=95, rows=Rows("cleaning", ("corpus",))),
@@ -113,7 +115,7 @@ CHAPTERS = (
     Chapter("11_human_evaluation", ("09_judge_evaluation",), when=is_judged, form="preference"),
     Chapter("12_ablations", (REFINEMENT, "09_judge_evaluation"), when=knows_the_truth,
             heavy=always),
-    Chapter(RESULTS, across=True),
+    Chapter(RESULTS, across=True, last=True),
 )
 ANY_LANGUAGE = "{lang}"                          # in Snakemake's rules: a wildcard
 BY_NAME = {chapter.name: chapter for chapter in CHAPTERS}
@@ -162,7 +164,7 @@ def steps_of(profile: Profile) -> list[StepId]:
 def read_by(reader: StepId, profile: Profile) -> list[StepId]:
     """The steps that a step reads from."""
     chapter = BY_NAME[reader.notebook]
-    if chapter.across:
+    if chapter.last:
         return [other for other in steps_of(profile) if other != reader]
     if reader.iteration and reader.iteration > 1:
         return [StepId(chapter.name, reader.lang, reader.iteration - 1)]

@@ -213,7 +213,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `run`."""
     parser.add_argument("notebook")
     parser.add_argument("--run", required=True, help="name of the run under papermill_runs/")
-    parser.add_argument("--lang", required=True, help="ISO 639-1 code, or 'all' for 13_results")
+    parser.add_argument("--lang", required=True,
+                        help="ISO 639-1 code, or 'all' for a chapter across languages")
     parser.add_argument("--iteration", type=int, help="round of refinement")
     parser.add_argument("--profile", help="profile name or file; default: the run's own, or the "
                                           "one of the run's name")

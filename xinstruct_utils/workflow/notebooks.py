@@ -21,8 +21,8 @@ UNCOUNTED = ("config", "workflow")
 ALSO = {"inference/local.py": ("inference.remote",)}
 # Data files count with the module that reads them.
 DATA = {
-    "atlas/__init__.py": ("atlas/base_model/MANIFEST.json",),
-    "atlas/pages.py": ("atlas/texts/*.yaml",),
+    "atlas/__init__.py": ("atlas/base_model*/MANIFEST.json", "atlas/opponent/MANIFEST.json"),
+    "atlas/sentences.py": ("atlas/texts/*.yaml",),
     "core/paper.py": ("core/paper.json",),
     "evaluation/tasks.py": ("evaluation/task_files/*",),
     "method/syntax.py": ("method/parser/*.json", "method/parser/*.safetensors"),
