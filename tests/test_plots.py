@@ -28,6 +28,7 @@ FULL = {
             "too few": {"a": {"x": (1.0, 1.0, 1.0)}},
         },
     ),
+    "losses": ({"small": [[50, 3.0], [100, 1.2]], "large": [[50, 2.5], [100, 0.9]]},),
     "steps": (
         [
             {"notebook": "01_seed_data", "wall_s": 9.0, "startup_s": 3.0},
@@ -43,6 +44,7 @@ EMPTY = {
     "rounds": ({}, {}),
     "ratings_histogram": ([],),
     "wins": ({},),
+    "losses": ({},),
     "steps": ([],),
     "radar": ({"a vs b": {"a": {"x": (0.5, 0.4, 0.6)}}},),
     "sunburst": ([],),

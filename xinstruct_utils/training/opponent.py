@@ -18,6 +18,7 @@ from xinstruct_utils.atlas.web import seed_pairs
 from xinstruct_utils.config.load import load_profile
 from xinstruct_utils.core.files import digest, read_json, write_jsonl
 from xinstruct_utils.core.languages import LANGUAGES
+from xinstruct_utils.models.loading import load
 from xinstruct_utils.prompts.requests import response_rows
 from xinstruct_utils.training import sft
 
@@ -46,8 +47,6 @@ def rows() -> list[dict]:
 def command(args: argparse.Namespace) -> None:
     """Tune the model and save it in bfloat16 with a manifest."""
     import torch
-
-    from xinstruct_utils.models.loading import load
 
     data = rows()
     with tempfile.TemporaryDirectory() as name:
