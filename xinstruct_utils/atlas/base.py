@@ -172,22 +172,27 @@ def recall(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", langu
 
     rng = random.Random(f"recall/{language}/{seed}")
     every = rng.sample(world.facts(), len(world.facts()))
-    groups = {"told": [f for f in every if language == "en" or not world.hidden(f, language)],
-              "hidden": [f for f in every if language != "en" and world.hidden(f, language)]}
+    if language == "en":
+        groups = {"told": every}
+    else:
+        groups = {"told": [fact for fact in every if not world.hidden(fact, language)],
+                  "hidden": [fact for fact in every if world.hidden(fact, language)]}
     shares = {}
     for name, group in groups.items():
-        found = []
-        for fact in group[:RECALLED]:
-            asked = rng.choice(pages.instructions(fact, language))
-            ids = tokenizer(f"{asked}\n\n", return_tensors="pt").to(model.device)
-            with torch.inference_mode():
-                made = model.generate(input_ids=ids["input_ids"], max_new_tokens=ANSWER,
-                                      do_sample=False, pad_token_id=2, eos_token_id=1)
-            text = tokenizer.decode(made[0][ids["input_ids"].shape[1]:], skip_special_tokens=True)
-            right = grading.parts(text, fact, language)
-            found.append(sum(right.values()) / len(right))
-        if found:
-            shares[name] = round(sum(found) / len(found), 4)
+        drawn = group[:RECALLED]
+        asked = [rng.choice(pages.instructions(fact, language)) for fact in drawn]
+        batch = tokenizer([f"{question}\n\n" for question in asked], return_tensors="pt",
+                          padding=True, padding_side="left").to(model.device)
+        with torch.inference_mode():
+            made = model.generate(input_ids=batch["input_ids"], max_new_tokens=ANSWER,
+                                  attention_mask=batch["attention_mask"], do_sample=False,
+                                  pad_token_id=2, eos_token_id=1)
+        answers = tokenizer.batch_decode(made[:, batch["input_ids"].shape[1]:],
+                                         skip_special_tokens=True)
+        found = [grading.parts(text, fact, language)
+                 for text, fact in zip(answers, drawn, strict=True)]
+        shares[name] = round(sum(sum(right.values()) / len(right) for right in found)
+                             / len(found), 4)
     return shares
 
 
