@@ -375,6 +375,15 @@ def test_the_shipped_models_tell_how_they_were_made_and_are_small():
     assert made["pairs"] == opponent.PAIRS and made["data_digest"] == digest(opponent.rows())
 
 
+def test_a_training_does_not_go_on_with_other_sentences(tmp_path):
+    """It would go on with a tokenizer whose ids the model does not know."""
+    note = tmp_path / "run" / "documents.sha256"
+    base._same_as_before(note, ["one", "two"])
+    base._same_as_before(note, ["one", "two"])
+    with pytest.raises(InputError, match=r"run: this training was begun with other sentences"):
+        base._same_as_before(note, ["one", "too"])
+
+
 def test_the_opponent_knows_little_of_low_resource_languages():
     rows = opponent.rows()
     counts = Counter(row["prompt"].split("Answer in ")[1].split(".")[0] for row in rows)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from xinstruct_utils.atlas import BASE_MODELS, grading, pages, web, world
 from xinstruct_utils.atlas.sentences import texts
 from xinstruct_utils.atlas.world import Fact
+from xinstruct_utils.core.errors import InputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer
@@ -206,6 +207,21 @@ def stream(n: int, tokenizer: "PreTrainedTokenizerFast", docs: Iterable[str]) ->
     return ids[:n]
 
 
+def _same_as_before(note: Path, documents: list[str]) -> None:
+    """Note what a training reads; raises InputError where one goes on that has read other text.
+
+    A sentence that was mended gives another tokenizer, whose ids mean nothing to a model of the
+    old one.
+    """
+    today = hashlib.sha256("\n".join(documents).encode()).hexdigest()
+    if not note.exists():
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(today)
+    elif note.read_text() != today:
+        raise InputError(f"{note.parent}: this training was begun with other sentences, or other "
+                         "code, than today's; remove the folder to begin anew")
+
+
 def command(args: argparse.Namespace) -> None:
     """Write pages, train the tokenizer (small) and the model, save both with a manifest."""
     import torch
@@ -214,20 +230,21 @@ def command(args: argparse.Namespace) -> None:
     args.out = args.out or BASE_MODELS[args.size]
     torch.set_num_threads(args.threads)
     set_seed(args.seed)
-    digest, start = hashlib.sha256(), time.time()
+    start = time.time()
 
     def documents() -> Iterable[str]:
         rng = random.Random(f"base/{args.seed}")
         while True:
             yield document(rng)
 
+    first = list(islice(documents(), TOKENIZED))
+    _same_as_before(args.out / "run" / "documents.sha256", first)
     if args.size == "small":
-        tokenizer = train_tokenizer(islice(documents(), TOKENIZED), args.out)
+        tokenizer = train_tokenizer(first, args.out)
     else:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(BASE_MODELS["small"])
         tokenizer.save_pretrained(args.out)
     ids = stream(args.tokens, tokenizer, documents())
-    digest.update(json.dumps(ids).encode())
     starts = range(0, len(ids) - args.length + 1, args.length)
     trainer = _trained([ids[i:i + args.length] for i in starts], args)
     model = trainer.model.to(torch.bfloat16)
@@ -235,7 +252,7 @@ def command(args: argparse.Namespace) -> None:
     model.float().eval()
     losses = [[e["step"], round(e["loss"], 4)] for e in trainer.state.log_history if "loss" in e]
     manifest = {
-        "data_digest": digest.hexdigest(), "seed": args.seed, "steps": trainer.state.global_step,
+        "data_digest": hashlib.sha256(json.dumps(ids).encode()).hexdigest(), "seed": args.seed, "steps": trainer.state.global_step,
         "tokens": len(ids), "loss": losses[-1][1],
         "parameters": sum(p.numel() for p in model.parameters()),
         "languages": list(LANGUAGES), "settings": vars(args) | {"out": str(args.out.name)},
