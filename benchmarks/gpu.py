@@ -40,7 +40,7 @@ from transformers import (
     TrainerCallback,
 )
 
-from xinstruct_utils.atlas import pages
+from xinstruct_utils.atlas import web
 from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core.files import write_json
 from xinstruct_utils.inference import local
@@ -60,7 +60,7 @@ GPU = dict(
     row_tokens=(420, 250), limit=2048, batch_rows=8, device_rows=4, sentences=20000, encoder={},
     points=(1_000_000, 768, 1000))
 CPU = dict(
-    model=dict(vocab_size=3072, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
+    model=dict(vocab_size=6144, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
                intermediate_size=128),
     product=256, ratings=8, answers=4, new_tokens=8, budget=4096, rows=24, row_tokens=(40, 20),
     limit=128, batch_rows=4, device_rows=2, sentences=64, points=(4000, 32, 20),
@@ -122,7 +122,7 @@ def tidy(value: Any) -> Any:
 
 def texts(n: int) -> list[str]:
     """Texts of the mini web, three pages each."""
-    rows = [row["text"] for row in pages.web("sw", 300, 0)[0]]
+    rows = [row["text"] for row in web.web("sw", 300, 0)[0]]
     return [" ".join(rows[(3 * k + j) % len(rows)] for j in range(3)) for k in range(n)]
 
 

@@ -17,7 +17,7 @@ from unittest import mock
 import torch
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
-from xinstruct_utils.atlas import pages
+from xinstruct_utils.atlas import web
 from xinstruct_utils.core.files import write_json
 from xinstruct_utils.inference import local
 from xinstruct_utils.models.loading import load
@@ -86,7 +86,7 @@ def main(rows: int = 300, out: Path | None = None) -> None:
     report = {"machine": environment()["machine"], "date": datetime.date.today().isoformat(),
               "model": "atlas", "command": "python benchmarks/inference.py", "parts": parts}
     torch.set_num_threads(1)
-    texts = [page["text"] for page in pages.web("sw", rows, 0)[0]]
+    texts = [page["text"] for page in web.web("sw", rows, 0)[0]]
     for name, (mine, peer) in comparisons(texts).items():
         mine()
         peer()

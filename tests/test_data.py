@@ -295,7 +295,7 @@ def test_only_the_language_is_filled_into_a_path():
     assert (str(paths["seed"]), str(paths["corpus"]), paths["prompts"]) == (
         "/a{b}/ur.jsonl",
         "/{/c.jsonl",
-        None,
+        {},
     )
 
 

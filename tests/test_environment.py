@@ -95,7 +95,7 @@ def test_help_is_the_first_target_and_lists_all_others():
     shown = make().stdout
     assert shown == make("help").stdout
     wanted = ("help book test test-slow lab smoke run plan annotate publish publish-dataset "
-              "publish-model bench lint clean atlas-base install-locked")
+              "publish-model bench lint clean atlas-base atlas-opponent install-locked")
     assert [line.split()[0] for line in shown.splitlines()] == wanted.split()
 
 

@@ -121,7 +121,8 @@ def test_tables_of_lengths_views_tasks_and_categories_subtract_the_paper():
     assert row["difference"] == "+8.5"
     assert row["n"] == 9
     assert row["h: base"] == ""
-    won = {"sw": {"won": {"seed": {"generic": [4, 10], "all": [4, 10]},
+    won = {"sw": {"win_table": {"refined": {"vicuna": {}}},
+                  "won": {"seed": {"generic": [4, 10], "all": [4, 10]},
                           "refined": {"generic": [7, 10], "all": [7, 10]}}}}
     row = paper_tables.categories(won, PAPER["table12"], "h").loc["generic"]
     assert [row[k]

@@ -35,7 +35,10 @@ class Handler(http_servers.Handler):
     def do_POST(self):
         body = json.loads(self.body())
         server = self.server
-        key = json.dumps([body["prompt"], body["max_tokens"]])
+        # By the text, so that another tokenizer draws the same faults.
+        text = body["prompt"]
+        text = text if isinstance(text, str) else server.tokenizer.decode(text)
+        key = json.dumps([text, body["max_tokens"]])
         with server.lock:
             server.tries[key] = server.tries.get(key, 0) + 1
             fault = server.fault(key, server.tries[key])

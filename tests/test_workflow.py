@@ -73,7 +73,8 @@ def source(*cells, parameters='lang: str = "sw"'):
 
 
 ROUNDS = 'lang: str = "sw"\niteration: int = 1'
-TOY = (Chapter("01_a"), Chapter("02_b", ("01_a",), rounds=True), Chapter("03_c", across=True))
+TOY = (Chapter("01_a"), Chapter("02_b", ("01_a",), rounds=True),
+       Chapter("03_c", across=True, last=True))
 
 
 @pytest.mark.parametrize(("change", "fault"), [

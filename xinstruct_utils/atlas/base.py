@@ -23,6 +23,7 @@ from xinstruct_utils.atlas import BASE_MODELS, grading, pages, web, world
 from xinstruct_utils.atlas.sentences import texts
 from xinstruct_utils.atlas.world import Fact
 from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast, Trainer
@@ -250,16 +251,19 @@ def command(args: argparse.Namespace) -> None:
     model = trainer.model.to(torch.bfloat16)
     model.save_pretrained(args.out)
     model.float().eval()
+    manifest = _manifest(trainer, ids, args) | {"wall_s": round(time.time() - start)}
+    manifest["recall"] = {code: recall(model, tokenizer, code) for code in ("en", *LANGUAGES)}
+    write_json(args.out / "MANIFEST.json", manifest)
+    print(json.dumps(manifest, indent=1))
+
+
+def _manifest(trainer: "Trainer", ids: list[int], args: argparse.Namespace) -> dict:
+    """What was trained on what, how far; its time is that of the last start."""
     losses = [[e["step"], round(e["loss"], 4)] for e in trainer.state.log_history if "loss" in e]
-    manifest = {
-        "data_digest": hashlib.sha256(json.dumps(ids).encode()).hexdigest(), "seed": args.seed, "steps": trainer.state.global_step,
-        "tokens": len(ids), "loss": losses[-1][1],
-        "parameters": sum(p.numel() for p in model.parameters()),
+    return {
+        "data_digest": hashlib.sha256(json.dumps(ids).encode()).hexdigest(), "seed": args.seed,
+        "steps": trainer.state.global_step, "tokens": len(ids), "loss": losses[-1][1],
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "languages": list(LANGUAGES), "settings": vars(args) | {"out": str(args.out.name)},
-        "wall_s": round(time.time() - start),      # of the last start
-        "recall": {language: recall(model, tokenizer, language) for language in ("en", *LANGUAGES)},
         "losses": losses,
     }
-    shown = json.dumps(manifest, indent=1)
-    (args.out / "MANIFEST.json").write_text(shown + "\n")
-    print(shown)

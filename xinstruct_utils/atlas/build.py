@@ -29,7 +29,7 @@ class Written(TypedDict):
 
     seed: Path
     corpus: Path
-    prompts: dict[str, Path]      # of each of the four sets
+    prompts: dict[str, Path]      # of each of the four sets that is not empty
 
 
 def build_world(run: str, language: str, settings: Sizes) -> Written:
@@ -47,7 +47,7 @@ def build_world(run: str, language: str, settings: Sizes) -> Written:
     if wrong := faults(texts(language), texts("en")):
         raise InputError("\n  ".join([f"{sentences}: these sentences cannot be used:", *wrong]))
     home = root() / run / "world" / language
-    prompts = {name: home / f"{name}.jsonl" for name in prompt_sets.SHARES}
+    prompts = {name: home / f"{name}.jsonl" for name in prompt_sets.sizes(settings.prompt_count)}
     paths: Written = {"seed": home / "seed.jsonl", "corpus": home / "corpus.jsonl",
                       "prompts": prompts}
     key = _world_key(sentences, settings)

@@ -53,10 +53,10 @@ def text(facts: Asked, form: int, language: str) -> str:
 
 
 def sizes(n: int) -> dict[str, int]:
-    """How many of `n` prompts each set has."""
+    """How many of `n` prompts each set has; one that would be empty is none."""
     counts = {name: int(n * share) for name, share in SHARES.items()}
     counts["vicuna"] += n - sum(counts.values())
-    return counts
+    return {name: count for name, count in counts.items() if count}
 
 
 def _by_category(facts: Iterable[Fact], rng: random.Random) -> Iterator[tuple[Asked, str]]:
