@@ -35,10 +35,7 @@ class Handler(http_servers.Handler):
     def do_POST(self):
         body = json.loads(self.body())
         server = self.server
-        # By the text, so that another tokenizer draws the same faults.
-        text = body["prompt"]
-        text = text if isinstance(text, str) else server.tokenizer.decode(text)
-        key = json.dumps([text, body["max_tokens"]])
+        key = json.dumps([body["prompt"], body["max_tokens"]])
         with server.lock:
             server.tries[key] = server.tries.get(key, 0) + 1
             fault = server.fault(key, server.tries[key])
@@ -96,6 +93,10 @@ class FakeServer(http_servers.Server):
         self.three = rating_tokens(self.tokenizer)
 
     def fault(self, key, number):
+        # By the text, so that another tokenizer draws the same faults.
+        prompt, limit = json.loads(key)
+        text = prompt if isinstance(prompt, str) else self.tokenizer.decode(prompt)
+        key = json.dumps([text, limit])
         if draw(key, number) >= self.share:
             return None
         return self.kinds[int(draw(key, number, "kind") * len(self.kinds))]
