@@ -34,6 +34,7 @@ from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import content_id, digest, read_json, write_json, write_jsonl
 from xinstruct_utils.core.languages import LANGUAGES as TABLE
 from xinstruct_utils.evaluation import benchmarks
+from xinstruct_utils.models import loading
 from xinstruct_utils.training import opponent
 
 # Those with sentences, whether the base model has read them or not.
@@ -162,12 +163,19 @@ def test_no_sentence_is_unused(language):
                  for kind in ("pages", "half", "articles") for _ in range(120)]
     made += [pages.flawed(fact, flaw, language, rng) for flaw in pages.RATES for _ in range(150)]
     text = "\n".join(made)
+    assert sentences.BREAK not in text
     whole = sentences.texts(language)
     lines = [line for topic in whole["topics"].values() for kind, lines in topic.items()
              if kind != "prompts" for line in lines]
     lines += [line for lines in whole["flaws"].values() for line in lines]
     longest = [max(re.split(r"\{\w+\}|\n", sentences.shown(line)), key=len) for line in lines]
     assert [piece for piece in longest if piece not in text] == []
+
+
+def test_a_thai_sentence_that_stands_there_twice_is_seen():
+    """No full stop parts Thai sentences; blanks do."""
+    once = "นักเรียนทุกคนเรียนเรื่องนี้ในโรงเรียน"
+    assert oracle._repeats(f"{once} {once}") and not oracle._repeats(f"{once} {once}ทุกวัน")
 
 
 def test_thai_stands_without_blanks_and_urdu_from_right_to_left():
@@ -387,6 +395,13 @@ def test_a_training_does_not_go_on_with_other_sentences(tmp_path):
     base._same_as_before(note, ["one", "two"])
     with pytest.raises(InputError, match=r"run: this training was begun with other sentences"):
         base._same_as_before(note, ["one", "too"])
+
+
+def test_a_packaged_model_that_was_not_trained_yet_is_one_clear_error(monkeypatch, tmp_path):
+    monkeypatch.setitem(loading.PACKAGED, "atlas-large", tmp_path / "none")
+    with pytest.raises(InputError, match=r"no model 'atlas-large' yet: .*none"):
+        loading.load("atlas-large")
+    assert loading.model_path("org/model") == "org/model"
 
 
 def test_the_opponent_knows_little_of_low_resource_languages():

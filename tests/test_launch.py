@@ -439,3 +439,14 @@ def test_every_notebook_takes_the_settings_of_a_job_from_a_group():
 def test_bad_input_found_by_several_processes_stays_one_clear_error(tmp_path):
     with pytest.raises(InputError, match="^data.jsonl, line 3: not UTF-8$"):
         launch.run("toy", settings("input"), tmp_path / "out", processes=2)
+
+
+def test_the_key_of_a_job_outside_of_the_runs_leaves_nothing_beside_its_model(tmp_path):
+    """The model may lie in the package: a note there was committed once."""
+    model = tmp_path / "models" / "large"
+    model.mkdir(parents=True)
+    (model / "model.safetensors").write_bytes(bytes(2_000_000))
+    before = launch.key_of("toy", {"base_model": str(model)})
+    (model / "model.safetensors").write_bytes(bytes(2_000_001))
+    assert launch.key_of("toy", {"base_model": str(model)}) != before
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["large"]

@@ -14,8 +14,9 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Iterable
-from itertools import islice
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,7 +189,8 @@ def recall(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", langu
         with torch.inference_mode():
             made = model.generate(input_ids=batch["input_ids"], max_new_tokens=ANSWER,
                                   attention_mask=batch["attention_mask"], do_sample=False,
-                                  pad_token_id=2, eos_token_id=1)
+                                  pad_token_id=tokenizer.pad_token_id,
+                                  eos_token_id=tokenizer.eos_token_id)
         answers = tokenizer.batch_decode(made[:, batch["input_ids"].shape[1]:],
                                          skip_special_tokens=True)
         found = [grading.parts(text, fact, language)
@@ -198,11 +200,18 @@ def recall(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", langu
     return shares
 
 
-def stream(n: int, tokenizer: "PreTrainedTokenizerFast", docs: Iterable[str]) -> list[int]:
+def documents(seed: int) -> Iterator[str]:
+    """Pretraining documents without end."""
+    rng = random.Random(f"base/{seed}")
+    while True:
+        yield document(rng)
+
+
+def stream(n: int, tokenizer: "PreTrainedTokenizerFast", docs: Iterable[str]) -> "array[int]":
     """The first `n` token ids of documents, each between <s> and </s>."""
-    ids: list[int] = []
+    ids = array("H")
     for text in docs:
-        ids += [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+        ids.extend([*tokenizer(text)["input_ids"], tokenizer.eos_token_id])
         if len(ids) >= n:
             break
     return ids[:n]
@@ -233,21 +242,17 @@ def command(args: argparse.Namespace) -> None:
     set_seed(args.seed)
     start = time.time()
 
-    def documents() -> Iterable[str]:
-        rng = random.Random(f"base/{args.seed}")
-        while True:
-            yield document(rng)
-
-    first = list(islice(documents(), TOKENIZED))
+    docs = documents(args.seed)
+    first = list(islice(docs, TOKENIZED))
     _same_as_before(args.out / "run" / "documents.sha256", first)
     if args.size == "small":
         tokenizer = train_tokenizer(first, args.out)
     else:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(BASE_MODELS["small"])
         tokenizer.save_pretrained(args.out)
-    ids = stream(args.tokens, tokenizer, documents())
+    ids = stream(args.tokens, tokenizer, chain(first, docs))
     starts = range(0, len(ids) - args.length + 1, args.length)
-    trainer = _trained([ids[i:i + args.length] for i in starts], args)
+    trainer = _trained([ids[i:i + args.length].tolist() for i in starts], args)
     model = trainer.model.to(torch.bfloat16)
     model.save_pretrained(args.out)
     model.float().eval()
@@ -257,11 +262,11 @@ def command(args: argparse.Namespace) -> None:
     print(json.dumps(manifest, indent=1))
 
 
-def _manifest(trainer: "Trainer", ids: list[int], args: argparse.Namespace) -> dict:
+def _manifest(trainer: "Trainer", ids: "array[int]", args: argparse.Namespace) -> dict:
     """What was trained on what, how far; its time is that of the last start."""
     losses = [[e["step"], round(e["loss"], 4)] for e in trainer.state.log_history if "loss" in e]
     return {
-        "data_digest": hashlib.sha256(json.dumps(ids).encode()).hexdigest(), "seed": args.seed,
+        "data_digest": hashlib.sha256(ids.tobytes()).hexdigest(), "seed": args.seed,
         "steps": trainer.state.global_step, "tokens": len(ids), "loss": losses[-1][1],
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "languages": list(LANGUAGES), "settings": vars(args) | {"out": str(args.out.name)},

@@ -11,8 +11,8 @@ from functools import cache, lru_cache
 from typing import Any, TypedDict
 
 from xinstruct_utils.atlas import pages, world
-from xinstruct_utils.atlas.grading import finished, has_value, parts, whole
-from xinstruct_utils.atlas.sentences import TOLD, split, texts
+from xinstruct_utils.atlas.grading import finished, has_value, is_unspaced, parts, whole
+from xinstruct_utils.atlas.sentences import TOLD, shown, split, texts
 from xinstruct_utils.atlas.web import Truth, Truths
 from xinstruct_utils.atlas.world import Fact
 from xinstruct_utils.core.paths import root
@@ -71,7 +71,7 @@ def _trigrams(language: str) -> frozenset[str]:
     """Character trigrams of the language's sentences, to tell one Atlas language from another."""
     topics = texts(language)["topics"].values()
     sentences = [s for topic in topics for kind in TOLD for s in topic[kind]]
-    text = " ".join(re.sub(r"\{\w+\}", " ", s) for s in sentences)
+    text = shown(" ".join(re.sub(r"\{\w+\}", " ", s) for s in sentences))
     return frozenset(text[i:i + 3].lower() for i in range(len(text) - 2))
 
 
@@ -109,8 +109,12 @@ def _has_junk(text: str, language: str) -> bool:
 
 
 def _repeats(text: str) -> bool:
-    """Does a sentence of more than 15 characters stand there twice?"""
-    sentences = [s for s in split(text) if len(s) > 15]
+    """Does a sentence of more than 15 characters stand there twice?
+
+    In a language without full stops, what stands between blanks.
+    """
+    parts = text.split() if is_unspaced(text) else split(text)
+    sentences = [s for s in parts if len(s) > 15]
     return len(sentences) > len(set(sentences))
 
 

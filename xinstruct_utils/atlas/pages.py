@@ -49,21 +49,21 @@ def flawed(fact: Fact, flaw: str, language: str, rng: random.Random, kind: str =
     text = page(fact, language, rng, kind=kind)
     spoil = {k: rng.choice(v).format(name=name, slug=slug) for k, v in lines.items()}
     if flaw in MADE_ANEW:
-        return shown(MADE_ANEW[flaw](fact, text, language, rng, kind))
+        return MADE_ANEW[flaw](fact, text, language, rng, kind)
     if flaw == "navigation":
         form = rng.choice(["{s}\n{t}", "{t}\n{s}", "{s}\n{t}\n{s2}"])
         second = rng.choice(lines["navigation"])
-        return shown(form.format(s=spoil["navigation"], t=text, s2=second))
+        return form.format(s=spoil["navigation"], t=text, s2=second)
     if flaw == "http_error":
         form = rng.choice(["{s}\n{n}", "{s}\n{h}"])
-        return shown(form.format(s=spoil["http_error"], n=spoil["navigation"], h=text[:60]))
+        return form.format(s=spoil["http_error"], n=spoil["navigation"], h=text[:60])
     if flaw == "truncated":
         cut = text[: int(len(text) * rng.uniform(0.35, 0.75))].rstrip()
-        return shown(cut + rng.choice(["", "...", " " + spoil["read_more"]]))
+        return cut + rng.choice(["", "...", " " + spoil["read_more"]])
     if flaw == "boilerplate":
-        return shown(rng.choice(["{t}\n{s}", "{s}\n{t}"]).format(t=text, s=spoil["boilerplate"]))
+        return rng.choice(["{t}\n{s}", "{s}\n{t}"]).format(t=text, s=spoil["boilerplate"])
     filler = rng.choice(texts(language)["topics"][fact.topic]["fillers"])
-    return shown(rng.choice(["{s}", "{s} {f}"]).format(s=spoil[flaw], f=filler))
+    return rng.choice(["{s}", "{s} {f}"]).format(s=spoil[flaw], f=filler)
 
 
 def _glued(fact: Fact, text: str, language: str, rng: random.Random, kind: str) -> str:

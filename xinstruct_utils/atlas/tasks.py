@@ -99,12 +99,12 @@ def copa(language: str, n: int, seed: int) -> list[Choice]:
         differ = slots(choice) | (slots(premise) - {"name"})
         other = differing(fact, differ, world.facts(), language, rng)
         right = world.values(fact, language)
-        shown = premise.format(**right)
-        if other is None or shown in seen:
+        told = premise.format(**right)
+        if other is None or told in seen:
             continue
-        seen.add(shown)
+        seen.add(told)
         wrong = world.values(other, language)
-        rows.append(_choice(shown, choice.format(**right), choice.format(**wrong), question,
+        rows.append(_choice(told, choice.format(**right), choice.format(**wrong), question,
                             len(rows)))
         if len(rows) == n:
             return rows

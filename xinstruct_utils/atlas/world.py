@@ -22,13 +22,14 @@ PER_SOME = ("translate", "compare", "yesno", "letter", "advice")
 SOME = 30           # countries that one of these is told of; sums; programs
 # CLDR has some Urdu names with the Arabic letters that look alike.
 URDU_LETTERS = str.maketrans("يك", "یک")
-# Topics about no country; their facts' `country` is the entity itself.
-COUNTRYLESS = ("arithmetic", "program", "unit")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One fact: `topic` and `entity` (a CLDR code) name it, `country` is what it is about."""
+    """One fact: `topic` and `entity` (a CLDR code, a sum) name it.
+
+    `country` is what it is about; of units and sums, which are about none, it is the entity.
+    """
 
     topic: str
     entity: str

@@ -35,9 +35,15 @@ def encoder_path(encoder: str) -> str:
 def model_path(name: str) -> str:
     """Where a model is: a packaged one for its name ("atlas", "atlas-large", "atlas-opponent").
 
-    Any other name is a folder or a hub id, and stands for itself.
+    Any other name is a folder or a hub id, and stands for itself. Raises InputError for a packaged
+    one that has not been trained yet.
     """
-    return str(PACKAGED[name]) if name in PACKAGED else name
+    if name not in PACKAGED:
+        return name
+    if not (PACKAGED[name] / "config.json").exists():
+        raise InputError(f"the package has no model '{name}' yet: there is nothing in "
+                         f"{PACKAGED[name]}; make it (see `make help`), or set another")
+    return str(PACKAGED[name])
 
 
 def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":

@@ -16,7 +16,7 @@ from pathlib import Path
 from xinstruct_utils.atlas import OPPONENT
 from xinstruct_utils.atlas.web import seed_pairs
 from xinstruct_utils.config.load import load_profile
-from xinstruct_utils.core.files import digest, read_json, write_jsonl
+from xinstruct_utils.core.files import digest, read_json, write_json, write_jsonl
 from xinstruct_utils.core.languages import LANGUAGES
 from xinstruct_utils.models.loading import load
 from xinstruct_utils.prompts.requests import response_rows
@@ -65,6 +65,5 @@ def command(args: argparse.Namespace) -> None:
                 "pairs": PAIRS, "epochs": args.epochs, "steps": log["steps"],
                 "tokens": log["tokens"], "loss": log["losses"][-1] if log["losses"] else None,
                 "parameters": sum(p.numel() for p in model.parameters())}
-    shown = json.dumps(manifest, indent=1)
-    (args.out / "MANIFEST.json").write_text(shown + "\n")
-    print(shown)
+    write_json(args.out / "MANIFEST.json", manifest)
+    print(json.dumps(manifest, indent=1))

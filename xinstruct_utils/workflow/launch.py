@@ -20,7 +20,14 @@ from xinstruct_utils.config.load import accelerate_config
 from xinstruct_utils.config.profile import MACHINE
 from xinstruct_utils.config.runs import load_run
 from xinstruct_utils.core.errors import InputError, disk_full, no_space
-from xinstruct_utils.core.files import digest, known_hash, read_json, write_bytes, write_json
+from xinstruct_utils.core.files import (
+    digest,
+    file_hash,
+    known_hash,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from xinstruct_utils.core.paths import REPO, hashes_dir, root
 from xinstruct_utils.core.process import die_with_parent, rank
 from xinstruct_utils.core.secrets import mask
@@ -168,8 +175,8 @@ def key_of(module: str, settings: Settings, run: str | None = None) -> str:
         if begun.exists():
             files[name] = begun.read_text()
         elif path.exists():
-            notes = hashes_dir(run) if run else path.parent / ".hashes"
-            files[name] = known_hash(path, notes)
+            # Outside of the runs there is no place for notes: a model may lie in the package.
+            files[name] = known_hash(path, hashes_dir(run)) if run else file_hash(path)
     # A model that is no folder is a hub id, known by its name.
     unseen = ("out", "input", "folders", *MACHINE, *({"model"} & set(files)))
     values = {name: value for name, value in settings.items() if name not in unseen}
