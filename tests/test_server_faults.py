@@ -93,10 +93,6 @@ class FakeServer(http_servers.Server):
         self.three = rating_tokens(self.tokenizer)
 
     def fault(self, key, number):
-        # By the text, so that another tokenizer draws the same faults.
-        prompt, limit = json.loads(key)
-        text = prompt if isinstance(prompt, str) else self.tokenizer.decode(prompt)
-        key = json.dumps([text, limit])
         if draw(key, number) >= self.share:
             return None
         return self.kinds[int(draw(key, number, "kind") * len(self.kinds))]

@@ -127,7 +127,8 @@ class Server:
 
         rows: as of `greet`. Raises InputError where it serves another model or refuses requests.
         """
-        from openai import APIConnectionError, APITimeoutError, OpenAIError
+        import httpx
+        from openai import OpenAIError
 
         missed = 0
         while True:
@@ -141,9 +142,9 @@ class Server:
                 missed = 0
             except (OpenAIError, TimeoutError, ValueError) as error:
                 missed += 1
-                timed_out = isinstance(error, APITimeoutError)
-                cut = isinstance(error, APIConnectionError) and not timed_out
-                if cut or missed >= MISSES or not self.up.is_set():
+                # Nobody there is told at once; a connection that broke may have been an old one.
+                nobody = isinstance(error.__cause__, httpx.ConnectError)
+                if nobody or missed >= MISSES or not self.up.is_set():
                     self.lose(self.line(error))
                 if seconds := patience_of(error):
                     self.pause(seconds, error)
@@ -195,5 +196,6 @@ class Server:
             await self.pause_over()
 
     async def pause_over(self) -> None:
-        """Wait as long as it asked to."""
-        await asyncio.sleep(max(0.0, self.paused_until - time.monotonic()))
+        """Wait as long as it asked to, also where it asks for more meanwhile."""
+        while (left := self.paused_until - time.monotonic()) > 0:
+            await asyncio.sleep(left)
