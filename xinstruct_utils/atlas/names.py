@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from babel import Locale
 
 CONTINENTS = {"Africa": "002", "America": "019", "Asia": "142", "Europe": "150", "Pacific": "009"}
+# Where a time zone's name and the continent of CLDR's containment (UN M49) differ; Babel has no
+# containment to read.
+CONTINENT_OF = {"TR": "142"}
 LOCALES = ("en", "fi", "id", "th", "tr", "vi", "bn", "hi", "sw", "ta", "ur")
 N_COUNTRIES = 84
 # CLDR names the time zones of these after an island, not a city.
@@ -109,7 +112,7 @@ def _country(code: str, zones: list[str], alpha3: str | None) -> Country | None:
     language = next((name for name in spoken if name in likely), None)
     if not (len(zones) == len(money) == 1 and zones[0] and language and alpha3):
         return None
-    continent = CONTINENTS.get(zones[0].split("/")[0])
+    continent = CONTINENT_OF.get(code) or CONTINENTS.get(zones[0].split("/")[0])
     script = likely[language].split("_")[1]
     if not continent or script == "Hans":  # named only "Simplified"
         return None
