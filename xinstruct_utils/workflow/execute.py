@@ -74,11 +74,11 @@ def _locked(home: Path, key: Key, facts: dict[str, Any], begun: float) -> None:
     """Run the step, whose lock is held, unless it is up to date."""
     reason = why_stale(home, facts["run"], key)
     if reason is None:
-        print(f"up to date: {home}")
+        _tell(f"up to date: {home}")
         return
     anew = why_begun_anew(home, facts["run"], key)
     if anew:
-        print(f"made anew: {home}: {anew}")
+        _tell(f"made anew: {home}: {anew}")
     # What was made by hand, in Jupyter, does not say with which settings.
     by_hand = not (home / "started.json").exists()
     if anew or by_hand:
@@ -90,7 +90,12 @@ def _locked(home: Path, key: Key, facts: dict[str, Any], begun: float) -> None:
     notebook = execute(facts["notebook"], home, key["parameters"])
     facts |= read_json(home / "finish.json") | _cost(home, notebook, begun)
     write_manifest(home, facts | {"attempt": attempt, "templates_digest": templates_digest()})
-    print(f"done: {home} in {facts['wall_s']:.1f} s")
+    _tell(f"done: {home} in {facts['wall_s']:.1f} s")
+
+
+def _tell(line: str) -> None:
+    """Print a line in one write, so that lines of jobs that run side by side stay whole."""
+    print(line + "\n", end="", flush=True)
 
 
 def _clear(folder: Path) -> None:
