@@ -336,7 +336,7 @@ def test_rows_are_asked_as_often_and_as_many_as_the_settings_say(tmp_path):
         (
             PAGES[0],
             {"kind": "ratng"},
-            "expected the kind instruction, response, native or rating, but 'ratng' came",
+            "expected the kind instruction, response, native, rating or alone, but 'ratng' came",
         ),
         (
             {"id": "p9", "text": "x"},

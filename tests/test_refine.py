@@ -86,17 +86,15 @@ def test_evaluators_that_do_not_beat_the_commonest_rating_are_left_out_unless_no
     assert refinement.trusted(TESTS, [guessing, guessing])[0] == [0, 1]
 
 
-def test_selection_is_by_p2_then_id_and_expected_rating_on_request():
-    rated = [{"id": "b", "p1": 0.1, "p2": 0.6}, {"id": "a", "p1": 0.4, "p2": 0.6},
-             {"id": "c", "p1": 1.0, "p2": 0.0}]
+def test_selection_is_by_score_then_id():
+    rated = [{"id": "b", "score": 0.6}, {"id": "a", "score": 0.6}, {"id": "c", "score": 0.0}]
     assert [r["id"] for r in refinement.select(rated, 2)] == ["a", "b"]
-    assert [r["id"] for r in refinement.select(rated, 3, "expected")] == ["a", "b", "c"]
 
 
 def test_the_best_and_the_worst_are_ends_of_one_order():
     rng = random.Random(0)
-    rated = [{"id": f"{i:03d}", "p1": 0.0, "p2": rng.choice((0.1, 0.2, 0.3))} for i in range(100)]
-    order = sorted(rated, key=lambda r: (-r["p2"], r["id"]))
+    rated = [{"id": f"{i:03d}", "score": rng.choice((0.1, 0.2, 0.3))} for i in range(100)]
+    order = sorted(rated, key=lambda r: (-r["score"], r["id"]))
     assert refinement.select(iter(rated), 10) == order[:10]
     assert refinement.select(iter(rated), 1000) == order
     assert refinement.select(iter(rated), 3, worst=True) == order[-3:]

@@ -21,7 +21,7 @@ EVALUATION = (
     "tuned_model", "baselines", "benchmarks", "opponent", "others", "judge_greedy", "judge_by",
     "judge_model", "judge_max_tokens", "translator_model", "human_labels", "tasks", "task_data",
     "task_limit", "answer_tag", "review_items", "review_annotators", "preference_items",
-    "preference_annotators", "translations_path")
+    "preference_annotators", "translations_path", "compared_candidates", "planted_flaws")
 
 # Rules of cleaning, in the order in which they work; `data.cleaning` says what each does.
 CleaningRule = Literal["encoding", "control", "navigation", "error_pages", "contacts", "length",
@@ -106,7 +106,9 @@ class Profile(BaseModel):
     # refinement and diversification
     iterations: int = Field(3, gt=0)
     keep: int = Field(300, gt=0)
-    ranking: Literal["p2", "expected"] = "p2"
+    # by which rater of `method.raters` candidates are kept
+    ranking: Literal["p2", "expected", "likelihood", "gain", "contrast", "agreement", "length",
+                     "random"] = "p2"
     damaged_per_pair: int = Field(2, ge=0)
     follower_per_pair: int = Field(1, ge=0)
     mismatched_per_pair: int = Field(1, ge=0)
@@ -115,6 +117,9 @@ class Profile(BaseModel):
     evaluators: int = Field(1, gt=0)
     # of D0r, whose pseudo-ratings test the evaluators; a quarter of D0r at the most
     held_out_pairs: int = Field(30, ge=0)
+    # by how many candidates the raters are compared, and of how many flawed copies are made
+    compared_candidates: int = Field(5000, gt=0)
+    planted_flaws: int = Field(150, gt=0)
     clusters: int = Field(40, gt=0)
     final_size: int = Field(280, gt=0)
     cluster_map: Literal["pca", "umap"] = "pca"

@@ -41,13 +41,17 @@ class Candidate(TypedDict):
 
 
 class Rating(TypedDict):
-    """The probabilities of a candidate's ratings 0, 1, 2, and the most likely one (chapter 4)."""
+    """The probabilities of a candidate's ratings 0, 1, 2, and the most likely one (chapter 4).
+
+    `score` is what it is ranked by: that of the rater that `ranking` names.
+    """
 
     id: str
     p0: float
     p1: float
     p2: float
     rating: int
+    score: float
 
 
 class RatedCandidate(Candidate):
@@ -57,6 +61,7 @@ class RatedCandidate(Candidate):
     p1: float
     p2: float
     rating: int
+    score: float
     round: int
 
 

@@ -169,6 +169,7 @@ class Completions:
         if not scores or len(scores) != len(ids):
             raise InputError("the server gives no prompt_logprobs, of which likelihoods are made; "
                              "vLLM does, and engine: local")
+        first = max(n_prompt, 1)                 # the first token of all is not predicted
         own = [score[str(i)]["logprob"]
-               for score, i in zip(scores[n_prompt:], ids[n_prompt:], strict=True)]
+               for score, i in zip(scores[first:], ids[first:], strict=True)]
         return {"log_likelihood": round(sum(own) / len(own), 5)}

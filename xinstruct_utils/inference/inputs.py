@@ -7,6 +7,9 @@ So pages are not written out again for every job. In a job's settings:
              "prompt"
     limit    only the first so many rows
     repeat   each row so many times, under the ids "<id>-0", "<id>-1", ...
+    other_instruction
+             each row with the instruction of another one of its shard: the next, the one after
+             that, ... of those that differ
 """
 
 import itertools
@@ -46,6 +49,19 @@ def requests_of(chunk: list[dict], settings: dict) -> list[dict]:
     """
     if "request" not in settings:
         return chunk
+    if "other_instruction" in settings:
+        chunk = _with_other_instructions(chunk, settings["other_instruction"])
     where = settings["input"]
     completed = settings["task"] == "likelihood"
     return [rendered(row, settings["request"], where, completed) for row in chunk]
+
+
+def _with_other_instructions(chunk: list[dict], which: int) -> list[dict]:
+    """Rows whose instructions are those of others; where all are alike, a row keeps its own."""
+    distinct = list(dict.fromkeys(row.get("instruction") for row in chunk))
+    if len(distinct) < 2:
+        return chunk
+    place = {instruction: k for k, instruction in enumerate(distinct)}
+    step = 1 + (which - 1) % (len(distinct) - 1)
+    return [row | {"instruction": distinct[(place[row.get("instruction")] + step) % len(distinct)]}
+            for row in chunk]

@@ -138,7 +138,8 @@ def likelihood(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase",
     import torch
 
     ids = [token_ids(tokenizer, prompt, completion) for prompt, completion in pairs]
-    lengths = [len(both) - n_prompt for both, n_prompt in ids]     # of the completions
+    # Of the completions; the first token of all is not predicted, where no BOS stands before it.
+    lengths = [len(both) - max(n_prompt, 1) for both, n_prompt in ids]
     means = [0.0] * len(ids)
     budget = min(budget, LOGITS // model.config.get_text_config().vocab_size)
     for batch in batches([len(both) for both, _ in ids], budget):

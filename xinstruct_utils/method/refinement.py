@@ -197,12 +197,12 @@ def _mean(probabilities: list[float]) -> float:
     return round(sum(probabilities) / len(probabilities), 6)
 
 
-def quality(rows: Sequence[Mapping[str, Any]], rated: Sequence[Mapping[str, Any]],
-            ranking: str = "p2") -> dict[str, float]:
+def quality(rows: Sequence[Mapping[str, Any]],
+            rated: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """How well ratings fit pseudo-ratings that taught nothing.
 
-    Returns {held_out_accuracy, held_out_auc, held_out_rows}. The AUC is that of rating 2 against
-    the rest; it is absent where one side is empty.
+    Returns {held_out_accuracy, held_out_auc, held_out_rows}. The AUC is that of p2, for rating 2
+    against the rest; it is absent where one side is empty.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -210,8 +210,7 @@ def quality(rows: Sequence[Mapping[str, Any]], rated: Sequence[Mapping[str, Any]
     figures = {"held_out_accuracy": sum(right) / len(right)}
     true = [row["rating"] == 2 for row in rows]
     if len(set(true)) == 2:
-        scores = [rank_key(own, ranking) for own in rated]
-        figures["held_out_auc"] = float(roc_auc_score(true, scores))
+        figures["held_out_auc"] = float(roc_auc_score(true, [own["p2"] for own in rated]))
     figures["held_out_rows"] = len(rows)
     return figures
 
@@ -222,13 +221,13 @@ def commonest_share(rows: Sequence[Mapping[str, Any]]) -> float:
 
 
 def trusted(rows: Sequence[Mapping[str, Any]], votes: Sequence[Sequence[Vote]],
-            ranking: str = "p2") -> tuple[list[int], dict[int, dict[str, float]]]:
+            ) -> tuple[list[int], dict[int, dict[str, float]]]:
     """Which evaluators to average: those that beat always guessing the commonest rating, or all.
 
     votes: each evaluator's probabilities for the held-out `rows`. Returns (numbers of evaluators,
     {number: its `quality`}).
     """
-    qualities = {number: quality(rows, [average([vote]) for vote in own], ranking)
+    qualities = {number: quality(rows, [average([vote]) for vote in own])
                  for number, own in enumerate(votes)}
     guessing = commonest_share(rows)
     better = [number for number, figures in qualities.items()
@@ -236,19 +235,14 @@ def trusted(rows: Sequence[Mapping[str, Any]], votes: Sequence[Sequence[Vote]],
     return better or list(qualities), qualities
 
 
-def rank_key(row: Mapping[str, Any], ranking: str = "p2") -> float:
-    """What candidates are ranked by: p(rating = 2), or the expected rating."""
-    return row["p2"] if ranking == "p2" else row["p1"] + 2 * row["p2"]
-
-
-def select(rated: Iterable[Row], keep: int, ranking: str = "p2", worst: bool = False) -> list[Row]:
-    """The `keep` best rated candidates of any number, best first; with `worst`, the last ones.
+def select(rated: Iterable[Row], keep: int, worst: bool = False) -> list[Row]:
+    """The `keep` best candidates of any number by `score`, best first; with `worst`, the last ones.
 
     Ties are broken by id, so that the choice is the same anywhere. Only the chosen ones are held
     in memory.
     """
     def place(row: Row) -> tuple[float, str]:
-        return -rank_key(row, ranking), row["id"]
+        return -row["score"], row["id"]
 
     choose = heapq.nlargest if worst else heapq.nsmallest
     return sorted(choose(keep, rated, key=place), key=place)

@@ -91,11 +91,10 @@ def rendered(row: dict, request: dict, where: str, completed: bool = False) -> d
     """A row of the pipeline as a request: {"id", "prompt"}.
 
     With `completed`, the "completion" too, whose likelihood counts. request: {"kind": ...}, and
-    what
-    that kind needs: "instruction" (templates) of a page's `text`; "response" (lang, tag, templates)
-    of an `instruction`; "native" (tag, templates) of a `native_instruction`; "rating" of
-    `instruction` and `output`. Raises InputError that names the file `where` and the row, for an
-    unknown kind or a missing field.
+    what that kind needs: "instruction" (templates) of a page's `text`; "response" (lang, tag,
+    templates) of an `instruction`; "native" (tag, templates) of a `native_instruction`; "rating"
+    of `instruction` and `output`; "alone", nothing: an `output` with no prompt. Raises InputError
+    that names the file `where` and the row, for an unknown kind or a missing field.
     """
     kind = request.get("kind")
     templates, tag = request.get("templates", "plain"), request.get("tag", "seed")
@@ -108,9 +107,11 @@ def rendered(row: dict, request: dict, where: str, completed: bool = False) -> d
             prompt = native_request(row["native_instruction"], tag, templates)
         elif kind == "rating":
             prompt = rating_request(row["instruction"], row["output"])
+        elif kind == "alone":
+            prompt = ""
         else:
-            raise InputError("request: expected the kind instruction, response, native or rating, "
-                             f"but {kind!r} came")
+            raise InputError("request: expected the kind instruction, response, native, rating or "
+                             f"alone, but {kind!r} came")
         made = {"id": row["id"], "prompt": prompt}
         return made | {"completion": row["output"]} if completed else made
     except KeyError as error:
