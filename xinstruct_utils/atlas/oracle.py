@@ -213,6 +213,17 @@ def instruction_verdict(instruction: str, truth_row: Truth) -> str:
     return "entity" if has_value(name, instruction) else "wrong"
 
 
+@cache
+def _by_instruction() -> dict[str, Fact]:
+    return {normal(i): fact for fact in world.facts() for i in pages.instructions(fact)}
+
+
+def is_right(instruction: str, output: str, language: str) -> bool:
+    """Does an output answer an instruction of the Atlas in full, and hold nothing else?"""
+    fact = _by_instruction().get(normal(instruction))
+    return fact is not None and score(output, [fact], language) == 10
+
+
 def is_good(candidate: dict, truth: Truths) -> bool:
     """Is a candidate (id, instruction) a clean page with a right instruction?
 

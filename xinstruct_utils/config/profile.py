@@ -21,7 +21,8 @@ EVALUATION = (
     "tuned_model", "baselines", "benchmarks", "opponent", "others", "judge_greedy", "judge_by",
     "judge_model", "judge_max_tokens", "translator_model", "human_labels", "tasks", "task_data",
     "task_limit", "answer_tag", "review_items", "review_annotators", "preference_items",
-    "preference_annotators", "translations_path", "compared_candidates", "planted_flaws")
+    "preference_annotators", "translations_path", "compared_candidates", "planted_flaws",
+    "experiments", "experiment_seeds")
 
 # Rules of cleaning, in the order in which they work; `data.cleaning` says what each does.
 CleaningRule = Literal["encoding", "control", "navigation", "error_pages", "contacts", "length",
@@ -118,6 +119,9 @@ class Profile(BaseModel):
     # of D0r, whose pseudo-ratings test the evaluators; a quarter of D0r at the most
     held_out_pairs: int = Field(30, ge=0)
     # by how many candidates the raters are compared, and of how many flawed copies are made
+    # experiments with the evaluator, each so many times
+    experiments: bool = False
+    experiment_seeds: int = Field(3, gt=0)
     compared_candidates: int = Field(5000, gt=0)
     planted_flaws: int = Field(150, gt=0)
     clusters: int = Field(40, gt=0)

@@ -1,7 +1,7 @@
 """Intervals, tests and agreement."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import combinations
 
 Z = 1.959964                                           # of a 95% interval
@@ -22,6 +22,38 @@ def interval(values: Sequence, statistic: Callable = lambda x: x.mean(), draws: 
     draw = [statistic(items[rng.integers(0, len(items), len(items))]) for _ in range(draws)]
     low, high = np.percentile(draw, [2.5, 97.5])
     return float(low), float(high)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Mean of a few repetitions with its 95% interval by Student's t: (mean, low, high).
+
+    Seeds, not items, are what is repeated; one alone has no interval. Raises ValueError of none.
+    """
+    from statistics import fmean, stdev
+
+    from scipy.stats import t
+
+    mean, n = fmean(values), len(values)
+    if n < 2:
+        return mean, None, None
+    half = float(t.ppf(0.975, n - 1)) * stdev(values) / n**0.5
+    return mean, mean - half, mean + half
+
+
+def shown_mean(values: Iterable[float | None]) -> str:
+    """Mean and interval of those values that are known, as a table's cell; "" of none."""
+    known = [value for value in values if value is not None and value == value]
+    if not known:
+        return ""
+    mean, low, high = mean_interval(known)
+    return f"{mean:.3f}" if low is None else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def verdict(low: float | None, high: float | None) -> str:
+    """What an interval of a difference says: "higher", "lower", or "undecided" where it holds 0."""
+    if low is None or high is None or low <= 0 <= high:
+        return "undecided"
+    return "higher" if low > 0 else "lower"
 
 
 def sign_test(wins: int, losses: int) -> float:

@@ -96,7 +96,8 @@ def near_copy(a: str, b: str, threshold: float = 0.8) -> bool:
     return len(x & y) / len(x | y) > threshold
 
 
-def mismatches(rows: Sequence[Row], n: int, seed: int | str) -> list[list[int]]:
+def mismatches(rows: Sequence[Row], n: int, seed: int | str,
+               hard_ones: Literal["half", "all", "none"] = "half") -> list[list[int]]:
     """For each row, `n` indices of other rows whose outputs do not answer it; half are hard.
 
     A hard one has an instruction of the same wording but without a shared rare word: "currency of
@@ -119,9 +120,15 @@ def mismatches(rows: Sequence[Row], n: int, seed: int | str) -> list[list[int]]:
         others = unlike(i)
         rng.shuffle(others)
         hard = sorted(others[:60], key=lambda j: -_jaccard(words[i], words[j]))
-        half = [k // 2 % len(others) for k in range(n)]
-        mismatched.append([(others if k % 2 else hard)[half[k]] for k in range(n)])
+        turns = {"half": (hard, others), "all": (hard, hard), "none": (others, others)}[hard_ones]
+        mismatched.append([_nth(turns[k % 2], k // 2 if hard_ones == "half" else k)
+                           for k in range(n)])
     return mismatched
+
+
+def _nth(items: list[int], n: int) -> int:
+    """The n-th item, from the beginning again where there are fewer."""
+    return items[n % len(items)]
 
 
 def _rare_words(words: list[set[str]]) -> list[set[str]]:
@@ -149,7 +156,8 @@ def hold_out(d0r: Sequence[Row], n: int) -> tuple[list[Row], list[Row]]:
 
 def pseudo_ratings(d0r: Sequence[Row], follower_outputs: Mapping[str, list[str]],
                    damaged_per_pair: int, follower_per_pair: int, mismatched_per_pair: int,
-                   seed: int | str) -> tuple[list[PseudoRating], dict[str, int]]:
+                   seed: int | str, hard_ones: Literal["half", "all", "none"] = "half",
+                   ) -> tuple[list[PseudoRating], dict[str, int]]:
     """The pseudo-rating set of a round, and why outputs were left out: (rows, {reason: n}).
 
     follower_outputs: answers of the current follower by a row's id. Near copies of the true output
@@ -157,7 +165,7 @@ def pseudo_ratings(d0r: Sequence[Row], follower_outputs: Mapping[str, list[str]]
     rating says.
     """
     rng = random.Random(f"pseudo/{seed}")
-    wrong = mismatches(d0r, mismatched_per_pair, seed)
+    wrong = mismatches(d0r, mismatched_per_pair, seed, hard_ones)
     rows: list[PseudoRating] = []
     dropped = {"near_copy": 0, "empty": 0}
     for i, pair in enumerate(d0r):

@@ -34,6 +34,11 @@ def knows_the_truth(profile: Profile) -> bool:
     return profile.source == "atlas"
 
 
+def has_experiments(profile: Profile) -> bool:
+    """Does the run ask why the evaluator rates as it does? Only with a truth."""
+    return profile.experiments and knows_the_truth(profile)
+
+
 def translates_with_a_model(profile: Profile) -> bool:
     """Does a model of this machine translate the seed data?"""
     return profile.seed_translator.startswith("nllb:")
@@ -116,6 +121,7 @@ CHAPTERS = (
     Chapter("12_ablations", (REFINEMENT, "09_judge_evaluation"), when=knows_the_truth,
             heavy=always),
     Chapter(RESULTS, across=True, last=True),
+    Chapter("14_evaluator", (REFINEMENT,), when=has_experiments, heavy=always),
 )
 ANY_LANGUAGE = "{lang}"                          # in Snakemake's rules: a wildcard
 BY_NAME = {chapter.name: chapter for chapter in CHAPTERS}

@@ -1,0 +1,126 @@
+"""Experiments with the evaluator: one thing changed at a time, and what is right and rated 1."""
+
+import random
+from dataclasses import fields
+
+import pytest
+
+from xinstruct_utils.atlas import oracle, pages, world
+from xinstruct_utils.atlas.web import seed_pairs
+from xinstruct_utils.core.files import read_jsonl, write_jsonl
+from xinstruct_utils.evaluation import statistics
+from xinstruct_utils.inference import local
+from xinstruct_utils.method import experiments
+from xinstruct_utils.models.loading import load
+from xinstruct_utils.prompts.requests import rating_request
+from xinstruct_utils.training import sft
+
+OWN = experiments.Setup(learning_rate=0.001, epochs=3, true=2, damaged=2, follower=1, mismatched=1)
+PAIRS, _ = seed_pairs("sw", 60, 0)
+D0R, D0X = PAIRS[:40], PAIRS[40:]
+ANSWERS = {row["id"]: ["Jibu lingine kabisa."] for row in D0R}
+
+
+def never(instruction, output):
+    return False
+
+
+def test_every_variant_changes_one_thing_of_the_runs_own():
+    setups = experiments.variants(OWN)
+    assert setups.pop(("the run's own", "")) == OWN
+    for key, setup in setups.items():
+        changed = {f.name for f in fields(OWN) if getattr(setup, f.name) != getattr(OWN, f.name)}
+        want = {"damaged", "follower"} if key == ("kinds", "mismatched only") else changed
+        assert changed == want and (len(changed) == 1 or len(want) == 2), key
+    assert {factor for factor, _ in setups} == {
+        "weights", "learning rate", "epochs", "pairs", "kinds", "mismatched a pair", "mismatches",
+        "true outputs", "order", "right ones rated 1"}
+
+
+def kinds(setup, right=never):
+    rows = experiments.lesson(setup, D0R, D0X, ANSWERS, 0, right)
+    return {kind: sum(row["kind"] == kind for row in rows)
+            for kind in ("true", "damaged", "follower", "mismatched")}
+
+
+def test_a_lesson_is_what_its_setup_says():
+    setups = experiments.variants(OWN)
+    assert kinds(OWN) == {"true": 40, "damaged": 80, "follower": 40, "mismatched": 40}
+    assert kinds(setups["pairs", "50"])["true"] == 40
+    assert kinds(setups["pairs", "all seed pairs"]) == {
+        "true": 60, "damaged": 120, "follower": 40, "mismatched": 60}
+    assert kinds(setups["kinds", "mismatched only"]) == {
+        "true": 40, "damaged": 0, "follower": 0, "mismatched": 40}
+    assert kinds(setups["mismatched a pair", "4"])["mismatched"] == 160
+    left_out = setups["right ones rated 1", "left out"]
+    assert kinds(left_out, lambda x, y: True) == {
+        "true": 40, "damaged": 0, "follower": 0, "mismatched": 40}
+    hard, easy = (experiments.lesson(setups["mismatches", level], D0R, D0X, ANSWERS, 0, never)
+                  for level in ("hard", "random"))
+    assert [row["output"] for row in hard] != [row["output"] for row in easy]
+
+
+def test_the_output_comes_first_where_the_setup_says_so():
+    setup = experiments.variants(OWN)["order", "output first"]
+    rows = experiments.lesson(setup, D0R, D0X, ANSWERS, 0, never)
+    trained = experiments.training_rows(setup, rows)
+    first = D0R[0]
+    assert trained[0] == {"prompt": rating_request(first["output"], first["instruction"]),
+                          "completion": "2"}
+
+
+def test_jobs_read_what_was_written_for_them(tmp_path):
+    setups = experiments.variants(OWN)
+    parts = {"held_out": [{"id": "0", "instruction": "x", "output": "y"}]}
+    experiments.write_inputs(tmp_path, parts)
+    rows = experiments.lesson(OWN, D0R, D0X, ANSWERS, 0, never)
+    training = {"base_model": "atlas", "learning_rate": 0.001, "seed": 7}
+    for key, place in ((("order", "output first"), "x"), (("weights", "random"), "y")):
+        jobs = experiments.jobs(setups[key], "n", rows, tmp_path, training, {}, parts)
+        (learner, learning, model), (reader, asking, _) = jobs["n"], jobs["n, held_out"]
+        assert (learner, reader) == (sft, local) and asking["model"] == str(model)
+        assert next(read_jsonl(asking["input"]))["output"] == place
+        assert len(list(read_jsonl(learning["input"]))) == 240 and learning["epochs"] == 3
+        assert (learning["base_model"] == "atlas") == (key[0] == "order")
+
+
+def test_ratings_of_several_evaluators_are_averaged_and_what_was_not_read_is_left_out(tmp_path):
+    rows = [{"id": "0", "instruction": "x", "output": "y"}, {"id": "1", "output": "too long"}]
+    for name, p2 in (("one", 0.8), ("two", 0.4)):
+        votes = [{"id": "0", "p0": 0.0, "p1": round(1 - p2, 1), "p2": p2},
+                 {"id": "1", "p0": None, "p1": None, "p2": None}]
+        write_jsonl(tmp_path / "rated" / name / "held_out" / "shard-00000.jsonl", votes)
+    made, = experiments.rated(tmp_path, ["one", "two"], "held_out", rows)
+    assert made["score"] == made["p2"] == 0.6 and made["rating"] == 2 and made["output"] == "y"
+
+
+def test_random_weights_are_of_the_base_models_shape_and_know_nothing(tmp_path):
+    experiments.write_random_weights("atlas", tmp_path, 0)
+    (base, tokenizer), (fresh, _) = load("atlas"), load(str(tmp_path))
+    assert {n: p.shape for n, p in base.named_parameters()} == {
+        n: p.shape for n, p in fresh.named_parameters()}
+    pair = [("", D0R[0]["output"])]
+    known, unknown = (local.likelihood(model.eval(), tokenizer, pair, 512)[0]
+                      for model in (base, fresh))
+    assert known > unknown + 3
+
+
+def test_the_oracle_knows_a_right_answer_by_the_instruction_alone():
+    fact = world.facts()[0]
+    page = pages.page(fact, "sw", random.Random(0))
+    instruction = pages.instructions(fact)[0]
+    assert oracle.is_right(instruction, page, "sw")
+    assert not oracle.is_right(instruction, page[:len(page) // 2], "sw")
+    assert not oracle.is_right("Write me a poem.", page, "sw")
+    other = next(f for f in world.facts() if f.topic == fact.topic and f != fact)
+    assert not oracle.is_right(pages.instructions(other)[0], page, "sw")
+
+
+def test_an_interval_over_seeds_is_students_and_its_verdict_leaves_zero_out():
+    mean, low, high = statistics.mean_interval([1.0, 2.0, 3.0])
+    assert mean == 2 and (low, high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-3)
+    assert statistics.mean_interval([5.0]) == (5.0, None, None)
+    assert statistics.verdict(0.1, 0.2) == "higher" and statistics.verdict(-0.2, -0.1) == "lower"
+    assert statistics.verdict(-0.1, 0.1) == statistics.verdict(None, None) == "undecided"
+    assert statistics.shown_mean([1.0, None, 3.0]) == "2.000 [-10.706, 14.706]"
+    assert statistics.shown_mean([0.5]) == "0.500" and statistics.shown_mean([None]) == ""
