@@ -60,7 +60,7 @@ GPU = dict(
     row_tokens=(420, 250), limit=2048, batch_rows=8, device_rows=4, sentences=20000, encoder={},
     points=(1_000_000, 768, 1000))
 CPU = dict(
-    model=dict(vocab_size=6144, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
+    model=dict(vocab_size=8192, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
                intermediate_size=128),
     product=256, ratings=8, answers=4, new_tokens=8, budget=4096, rows=24, row_tokens=(40, 20),
     limit=128, batch_rows=4, device_rows=2, sentences=64, points=(4000, 32, 20),

@@ -122,5 +122,6 @@ def test_an_interval_over_seeds_is_students_and_its_verdict_leaves_zero_out():
     assert statistics.mean_interval([5.0]) == (5.0, None, None)
     assert statistics.verdict(0.1, 0.2) == "higher" and statistics.verdict(-0.2, -0.1) == "lower"
     assert statistics.verdict(-0.1, 0.1) == statistics.verdict(None, None) == "undecided"
+    assert statistics.verdict(float("nan"), float("nan")) == "undecided"
     assert statistics.shown_mean([1.0, None, 3.0]) == "2.000 [-10.706, 14.706]"
     assert statistics.shown_mean([0.5]) == "0.500" and statistics.shown_mean([None]) == ""

@@ -119,7 +119,7 @@ def test_the_fertility_of_real_texts_in_all_ten_languages(fertility, tmp_path):
     atlas = made[made.tokenizer == "atlas"].set_index("language")
     assert (
         atlas.to_english["en"] == 1
-        and atlas.tokens_per_char["ta"] > 1.5 * atlas.tokens_per_char["en"] > 0
+        and atlas.tokens_per_char["ta"] > atlas.tokens_per_char["en"] > 0
     )
     assert math.isnan(atlas.tokens_per_word["th"]) and (atlas.unknown == 0).all()
 

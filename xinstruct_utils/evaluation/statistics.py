@@ -51,8 +51,8 @@ def shown_mean(values: Iterable[float | None]) -> str:
 
 def verdict(low: float | None, high: float | None) -> str:
     """What an interval of a difference says: "higher", "lower", or "undecided" where it holds 0."""
-    if low is None or high is None or low <= 0 <= high:
-        return "undecided"
+    if low is None or high is None or not (low > 0 or high < 0):
+        return "undecided"                       # also where it is no number
     return "higher" if low > 0 else "lower"
 
 
