@@ -95,7 +95,7 @@ clean: install  ## remove one run: RUN= (no run is ever removed without its name
 	@test "$(origin RUN)" = "command line" || { echo 'error: name the run to remove: make clean RUN=...' >&2; exit 2; }
 	$(PYTHON) -m xinstruct_utils remove '$(RUN)'
 
-atlas-base: install  ## retrain an Atlas base model, SIZE=small|large TOKENS= (about half an hour; goes on where it was stopped)
+atlas-base: install  ## retrain an Atlas base model, SIZE=small|large TOKENS= (an hour or more; goes on where it was stopped)
 	OMP_WAIT_POLICY=PASSIVE MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=134217728 \
 		$(PYTHON) -m xinstruct_utils atlas-base $(if $(SIZE),--size $(SIZE)) $(if $(TOKENS),--tokens $(TOKENS)) --threads 2
 

@@ -137,7 +137,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `atlas-base`."""
     parser.add_argument("--size", choices=list(SHAPES), default="small")
     parser.add_argument("--out", type=Path, help="default: where the shipped model of the size is")
-    parser.add_argument("--tokens", type=int, default=14_000_000, help="of the whole training")
+    parser.add_argument("--tokens", type=int, default=30_000_000, help="of the whole training")
     parser.add_argument("--batch", type=int, default=16, help="rows of --length tokens a step")
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--lr", type=float, default=3e-3)
