@@ -13,6 +13,7 @@ from xinstruct_utils.inference import local
 from xinstruct_utils.method import experiments
 from xinstruct_utils.models.loading import load
 from xinstruct_utils.prompts.requests import rating_request
+from xinstruct_utils.reporting.table_cells import mean_cell
 from xinstruct_utils.training import sft
 
 OWN = experiments.Setup(learning_rate=0.001, epochs=3, true=2, damaged=2, follower=1, mismatched=1)
@@ -123,5 +124,5 @@ def test_an_interval_over_seeds_is_students_and_its_verdict_leaves_zero_out():
     assert statistics.verdict(0.1, 0.2) == "higher" and statistics.verdict(-0.2, -0.1) == "lower"
     assert statistics.verdict(-0.1, 0.1) == statistics.verdict(None, None) == "undecided"
     assert statistics.verdict(float("nan"), float("nan")) == "undecided"
-    assert statistics.shown_mean([1.0, None, 3.0]) == "2.000 [-10.706, 14.706]"
-    assert statistics.shown_mean([0.5]) == "0.500" and statistics.shown_mean([None]) == ""
+    assert mean_cell([1.0, None, 3.0]) == "2.000 [-10.706, 14.706]"
+    assert mean_cell([0.5]) == "0.500" and mean_cell([None]) == ""

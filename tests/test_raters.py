@@ -8,6 +8,7 @@ from xinstruct_utils.config.load import load_profile
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.shards import Shards
 from xinstruct_utils.inference import local
+from xinstruct_utils.inference.completions import Completions
 from xinstruct_utils.inference.inputs import requests_of
 from xinstruct_utils.method import raters
 from xinstruct_utils.models.loading import load
@@ -77,6 +78,18 @@ def test_an_output_alone_is_asked_without_a_prompt_with_and_without_a_first_toke
     assert local.likelihood(model, plain, pairs, 4096)[0] == pytest.approx(want, abs=1e-3)
 
 
+def test_a_server_counts_the_same_tokens_of_an_output_alone():
+    plain = qwen()
+    completions = Completions({"task": "likelihood"}, plain)
+    row = {"id": "0", "prompt": "", "completion": "Jibu."}
+    ids, n_prompt = completions.ids(row)
+    assert n_prompt == 0 and len(ids) > 2
+    scores = [None, *({str(i): {"logprob": -float(k)}} for k, i in enumerate(ids[1:], 1))]
+    reply = {"choices": [{"text": "", "finish_reason": "length", "prompt_logprobs": scores}]}
+    want = -sum(range(1, len(ids))) / (len(ids) - 1)
+    assert completions.read(reply, row, ids, n_prompt) == {"log_likelihood": pytest.approx(want)}
+
+
 def test_what_a_pass_did_not_read_has_no_score():
     passes = {"follower": [{"id": "0", "log_likelihood": -1.0},
                            {"id": "1", "log_likelihood": None}]}
@@ -123,3 +136,5 @@ def test_planted_flaws_are_told_apart_by_who_sees_them():
     assert raters.told_apart(seen, "p2") == {"damaged": 1.0, "mismatched": 0.5}
     assert raters.told_apart(rows[:1], "length") == {}
     assert raters.planted(ROWS, 3, 0) == rows == raters.planted(reversed(ROWS), 3, 0)
+    drawn = {tuple(row["of"] for row in raters.planted(ROWS, 2, seed)) for seed in range(9)}
+    assert len(drawn) > 1

@@ -352,3 +352,16 @@ def test_every_row_of_the_data_set_names_the_page_that_its_output_is(smoke):
     rows = list(
         read_jsonl(smoke.root / "smoke" / "sw" / "05_diversification" / "x_instruction.jsonl"))
     assert rows and all(pages[r["source_id"]] == r["output"] for r in rows)
+
+
+@pytest.mark.slow
+def test_the_experiments_with_the_evaluator_run_where_they_are_asked_for(tmp_path):
+    """No run has them by default, so nothing else executes their chapter."""
+    child = snakemake(tmp_path / "runs", "--config", "run=asked", "profile=smoke",
+                      "set=experiments=true experiment_seeds=1 iterations=1")
+    output, _ = child.communicate()
+    assert child.returncode == 0, output[-3000:]
+    home = tmp_path / "runs" / "asked" / "sw" / "14_evaluator"
+    rows = list(read_jsonl(home / "results.jsonl"))
+    assert rows[0]["factor"] == "the run's own" and rows[-1]["level"] == "average of 1"
+    assert len(read_json(home / "measures.json")["experiments"]) == len(rows) - 2

@@ -118,10 +118,10 @@ class Profile(BaseModel):
     evaluators: int = Field(1, gt=0)
     # of D0r, whose pseudo-ratings test the evaluators; a quarter of D0r at the most
     held_out_pairs: int = Field(30, ge=0)
-    # by how many candidates the raters are compared, and of how many flawed copies are made
     # experiments with the evaluator, each so many times
     experiments: bool = False
     experiment_seeds: int = Field(3, gt=0)
+    # by how many candidates the raters are compared, and of how many flawed copies are made
     compared_candidates: int = Field(5000, gt=0)
     planted_flaws: int = Field(150, gt=0)
     clusters: int = Field(40, gt=0)

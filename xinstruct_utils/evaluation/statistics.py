@@ -1,7 +1,7 @@
 """Intervals, tests and agreement."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import combinations
 
 Z = 1.959964                                           # of a 95% interval
@@ -29,24 +29,15 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
 
     Seeds, not items, are what is repeated; one alone has no interval. Raises ValueError of none.
     """
-    from statistics import fmean, stdev
+    from statistics import fmean
 
-    from scipy.stats import t
+    from scipy.stats import sem, t
 
     mean, n = fmean(values), len(values)
     if n < 2:
         return mean, None, None
-    half = float(t.ppf(0.975, n - 1)) * stdev(values) / n**0.5
+    half = float(t.ppf(0.975, n - 1) * sem(values))
     return mean, mean - half, mean + half
-
-
-def shown_mean(values: Iterable[float | None]) -> str:
-    """Mean and interval of those values that are known, as a table's cell; "" of none."""
-    known = [value for value in values if value is not None and value == value]
-    if not known:
-        return ""
-    mean, low, high = mean_interval(known)
-    return f"{mean:.3f}" if low is None else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def verdict(low: float | None, high: float | None) -> str:

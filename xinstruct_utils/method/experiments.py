@@ -92,8 +92,6 @@ def write_random_weights(base_model: str, out: Path, seed: int) -> None:
     """A model of the base model's configuration that has learned nothing, with its tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
-    if (out / "model.safetensors").exists():
-        return
     set_seed(seed)
     config = AutoConfig.from_pretrained(model_path(base_model), trust_remote_code=False)
     load_tokenizer(base_model).save_pretrained(out)

@@ -6,13 +6,13 @@ what a few passes over the candidates have found; with y the output, x the instr
 and LL the mean log-likelihood of a token.
 """
 
-import hashlib
 import heapq
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from xinstruct_utils.core.files import digest
 from xinstruct_utils.core.shards import Shards, joined
 from xinstruct_utils.method.diversification import embed
 from xinstruct_utils.method.refinement import damage
@@ -37,7 +37,7 @@ def _contrast(row: Row) -> float:
 
 def _chance(row: Row) -> float:
     """A number in [0, 1) of a row's id: the same on every machine."""
-    return int(hashlib.sha256(f"random/{row['id']}".encode()).hexdigest()[:8], 16) / 2**32
+    return int(digest(["random", row["id"]])[:8], 16) / 2**32
 
 
 RATERS: dict[str, Rater] = {
@@ -56,10 +56,9 @@ RATERS: dict[str, Rater] = {
     "length": Rater("characters of y", "baseline", (), lambda row: float(len(row["output"]))),
     "random": Rater("a hash of the id", "baseline", (), _chance),
 }
-NAMES = tuple(RATERS)
 
 
-def score(row: Row, ranking: str = "p2") -> float:
+def score(row: Row, ranking: str) -> float:
     """What a candidate is ranked by; it holds the fields of its rater's passes."""
     return RATERS[ranking].score(row)
 
@@ -69,7 +68,7 @@ def passes(ranking: str, follower: str, base: str, request: dict[str, Any],
     """The likelihood jobs of a rater over candidates: {pass: settings of `inference.local`}.
 
     request: how the follower is asked. "alone" asks for the output with no instruction before it,
-    "other0", ... with the instruction of a row some places on (`inference.inputs`).
+    "other0", ... with the instruction of another row (`inference.inputs`).
     """
     jobs: dict[str, dict[str, Any]] = {
         "follower": {"model": follower, "request": request},
@@ -129,7 +128,7 @@ def planted(candidates: Iterable[Row], n: int, seed: int | str) -> list[dict]:
     "kind": "as it is", "damaged" or "mismatched", "instruction", "output"}.
     """
     rng = random.Random(f"planted/{seed}")
-    drawn = heapq.nsmallest(n, candidates, key=_chance)
+    drawn = heapq.nsmallest(n, candidates, key=lambda row: digest([seed, row["id"]]))
     rows = []
     for row in drawn:
         strangers = [other["instruction"] for other in drawn

@@ -98,7 +98,8 @@ def near_copy(a: str, b: str, threshold: float = 0.8) -> bool:
 
 def mismatches(rows: Sequence[Row], n: int, seed: int | str,
                hard_ones: Literal["half", "all", "none"] = "half") -> list[list[int]]:
-    """For each row, `n` indices of other rows whose outputs do not answer it; half are hard.
+    """For each row, `n` indices of other rows whose outputs do not answer it; half are hard,
+    or as many as `hard_ones` says.
 
     A hard one has an instruction of the same wording but without a shared rare word: "currency of
     Kenya" against "currency of Ghana". Rare means in at most 3% of the instructions, so names and
@@ -120,9 +121,8 @@ def mismatches(rows: Sequence[Row], n: int, seed: int | str,
         others = unlike(i)
         rng.shuffle(others)
         hard = sorted(others[:60], key=lambda j: -_jaccard(words[i], words[j]))
-        turns = {"half": (hard, others), "all": (hard, hard), "none": (others, others)}[hard_ones]
-        mismatched.append([_nth(turns[k % 2], k // 2 if hard_ones == "half" else k)
-                           for k in range(n)])
+        pools = {"half": (hard, others), "all": (hard,), "none": (others,)}[hard_ones]
+        mismatched.append([_nth(pools[k % len(pools)], k // len(pools)) for k in range(n)])
     return mismatched
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core import languages
+from xinstruct_utils.evaluation.statistics import mean_interval
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -51,6 +52,15 @@ def mean(values: Iterable[float | None]) -> float | None:
 def text(value: float | None, form: str = ".1f") -> str:
     """A figure as a cell: "" where it is not known."""
     return "" if value is None or value != value else f"{value:{form}}"
+
+
+def mean_cell(values: Iterable[float | None]) -> str:
+    """Mean over repetitions with its 95% interval, of those that are known, as a cell."""
+    known = [value for value in values if value is not None and value == value]
+    if not known:
+        return ""
+    middle, low, high = mean_interval(known)
+    return f"{middle:.3f}" if low is None else f"{middle:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def difference(here: float | None, paper: float | None) -> str:
