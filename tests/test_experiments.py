@@ -1,7 +1,7 @@
 """Experiments with the evaluator: one thing changed at a time, and what is right and rated 1."""
 
 import random
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -36,6 +36,13 @@ def test_every_variant_changes_one_thing_of_the_runs_own():
     assert {factor for factor, _ in setups} == {
         "weights", "learning rate", "epochs", "pairs", "kinds", "mismatched a pair", "mismatches",
         "true outputs", "order", "right ones rated 1"}
+
+
+def test_a_level_that_the_run_has_itself_is_no_variant():
+    setups = experiments.variants(replace(OWN, epochs=1))
+    assert ("epochs", "1") not in setups and ("epochs", "8") in setups
+    assert [key for key, setup in setups.items() if setup == setups["the run's own", ""]] == [
+        ("the run's own", "")]
 
 
 def kinds(setup, right=never):

@@ -36,7 +36,10 @@ class Setup:
 
 
 def variants(own: Setup) -> dict[tuple[str, str], Setup]:
-    """{(factor, level): setup}: the run's own first, then each with one thing changed."""
+    """{(factor, level): setup}: the run's own first, then each with one thing changed.
+
+    A level that the run has itself is left out.
+    """
     changes: dict[str, dict[str, dict[str, Any]]] = {
         "weights": {"random": {"random_weights": True}},
         "learning rate": {"a third": {"learning_rate": own.learning_rate / 3},
@@ -53,7 +56,8 @@ def variants(own: Setup) -> dict[tuple[str, str], Setup]:
         "right ones rated 1": {"left out": {"right_left_out": True}}}
     made = {("the run's own", ""): own}
     for factor, levels in changes.items():
-        made |= {(factor, level): replace(own, **change) for level, change in levels.items()}
+        changed = {(factor, level): replace(own, **change) for level, change in levels.items()}
+        made |= {key: setup for key, setup in changed.items() if setup != own}
     return made
 
 
