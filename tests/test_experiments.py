@@ -8,9 +8,10 @@ import pytest
 from xinstruct_utils.atlas import oracle, pages, world
 from xinstruct_utils.atlas.web import seed_pairs
 from xinstruct_utils.core.files import read_jsonl, write_jsonl
+from xinstruct_utils.core.shards import Shards
 from xinstruct_utils.evaluation import statistics
 from xinstruct_utils.inference import local
-from xinstruct_utils.method import experiments
+from xinstruct_utils.method import experiments, regression
 from xinstruct_utils.models.loading import load
 from xinstruct_utils.prompts.requests import rating_request
 from xinstruct_utils.reporting.table_cells import mean_cell
@@ -19,7 +20,7 @@ from xinstruct_utils.training import sft
 OWN = experiments.Setup(learning_rate=0.001, epochs=3, true=2, damaged=2, follower=1, mismatched=1)
 PAIRS, _ = seed_pairs("sw", 60, 0)
 D0R, D0X = PAIRS[:40], PAIRS[40:]
-ANSWERS = {row["id"]: ["Jibu lingine kabisa."] for row in D0R}
+ANSWERS = {n: {row["id"]: [f"Jibu lingine kabisa {n}."] for row in D0R} for n in (1, 2, 3)}
 
 
 def never(instruction, output):
@@ -27,15 +28,24 @@ def never(instruction, output):
 
 
 def test_every_variant_changes_one_thing_of_the_runs_own():
-    setups = experiments.variants(OWN)
+    setups = experiments.variants(OWN, rounds=3)
+    several = {("kinds", "mismatched only"): {"damaged", "follower"},
+               ("last follower, right ones", "left out"): {"answers_of", "right_left_out"},
+               ("together", "all seed pairs, 4 mismatched, 8 epochs"): {
+                   "with_d0x", "mismatched", "epochs"}}
     assert setups.pop(("the run's own", "")) == OWN
     for key, setup in setups.items():
         changed = {f.name for f in fields(OWN) if getattr(setup, f.name) != getattr(OWN, f.name)}
-        want = {"damaged", "follower"} if key == ("kinds", "mismatched only") else changed
-        assert changed == want and (len(changed) == 1 or len(want) == 2), key
+        assert changed == several.get(key, changed) and (key in several or len(changed) == 1), key
     assert {factor for factor, _ in setups} == {
         "weights", "learning rate", "epochs", "pairs", "kinds", "mismatched a pair", "mismatches",
-        "true outputs", "order", "right ones rated 1"}
+        "true outputs", "order", "right ones rated 1", "follower of round",
+        "last follower, right ones", "ratings", "head", "together"}
+
+
+def test_with_one_round_there_is_no_other_follower():
+    factors = {factor for factor, _ in experiments.variants(OWN)}
+    assert not factors & {"follower of round", "last follower, right ones"}
 
 
 def test_a_level_that_the_run_has_itself_is_no_variant():
@@ -63,6 +73,9 @@ def test_a_lesson_is_what_its_setup_says():
     left_out = setups["right ones rated 1", "left out"]
     assert kinds(left_out, lambda x, y: True) == {
         "true": 40, "damaged": 0, "follower": 0, "mismatched": 40}
+    later = experiments.lesson(experiments.variants(OWN, 3)["follower of round", "3"], D0R, D0X,
+                               ANSWERS, 0, never)
+    assert {r["output"] for r in later if r["kind"] == "follower"} == {"Jibu lingine kabisa 3."}
     hard, easy = (experiments.lesson(setups["mismatches", level], D0R, D0X, ANSWERS, 0, never)
                   for level in ("hard", "random"))
     assert [row["output"] for row in hard] != [row["output"] for row in easy]
@@ -75,6 +88,42 @@ def test_the_output_comes_first_where_the_setup_says_so():
     first = D0R[0]
     assert trained[0] == {"prompt": rating_request(first["output"], first["instruction"]),
                           "completion": "2"}
+
+
+def test_a_binary_evaluator_learns_two_ratings():
+    setup = experiments.variants(OWN)["ratings", "2 against the rest"]
+    rows = experiments.lesson(setup, D0R, D0X, ANSWERS, 0, never)
+    completions = [row["completion"] for row in experiments.training_rows(setup, rows)]
+    assert completions.count("2") == 80 and completions.count("0") == 160
+
+
+def test_a_regression_lies_between_two_ratings():
+    assert regression.shares(1.25) == {"p0": 0, "p1": 0.75, "p2": 0.25, "score": 1.25}
+    assert regression.shares(0.0) == {"p0": 1, "p1": 0, "p2": 0, "score": 0}
+    assert regression.shares(2.5) == {"p0": 0, "p1": 0, "p2": 1, "score": 2.5}
+
+
+def test_a_regression_learns_what_it_is_taught_and_rates_by_it(tmp_path):
+    texts = {"0": "Nairobi ni mji mkuu wa Kenya.", "2": "404 page not found"}
+    rows = [{"prompt": rating_request("x", text), "completion": rating}
+            for rating, text in texts.items() for _ in range(20)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    asked = [{"id": rating, "instruction": "x", "output": text} for rating, text in texts.items()]
+    asked.append({"id": "long", "instruction": "x", "output": "neno " * 5000})
+    write_jsonl(tmp_path / "asked.jsonl", asked)
+    common = {"threads": 1, "seed": 0, "bf16": False}
+    regression.main(common | {
+        "base_model": "atlas", "input": str(tmp_path / "rows.jsonl"), "max_length": 256,
+        "epochs": 3, "learning_rate": 1e-3, "lr_scheduler_type": "cosine", "warmup_steps": 0,
+        "weight_decay": 0.0, "batch_tokens": 128, "out": str(tmp_path / "model")})
+    regression.main(common | {
+        "task": "rate", "model": str(tmp_path / "model"), "input": str(tmp_path / "asked.jsonl"),
+        "request": {"kind": "rating"}, "token_budget": 512, "shard_size": 2,
+        "out": str(tmp_path / "rated")})
+    low, high, long = Shards(tmp_path / "rated").read()
+    assert low["score"] < 0.5 and high["score"] > 1.5 and high["p2"] > 0.5
+    assert [low["id"], high["id"]] == ["0", "2"] and long["p2"] is None
+    assert (tmp_path / "rated" / "done.json").exists()
 
 
 def test_jobs_read_what_was_written_for_them(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from xinstruct_utils.core.files import write_jsonl
 from xinstruct_utils.core.shards import Shards
 from xinstruct_utils.inference import local
+from xinstruct_utils.method import regression
 from xinstruct_utils.method.refinement import PseudoRating, average, pseudo_ratings
 from xinstruct_utils.models.loading import load_tokenizer, model_path
 from xinstruct_utils.prompts.requests import rating_rows
@@ -33,12 +34,17 @@ class Setup:
     output_first: bool = False
     random_weights: bool = False
     right_left_out: bool = False                 # without what is rated 1 and is right
+    answers_of: int = 1                          # the round whose follower's answers are rated 1
+    binary: bool = False                         # 2 against the rest: what is rated 1 gets 0
+    head: Literal["token", "regression"] = "token"
 
 
-def variants(own: Setup) -> dict[tuple[str, str], Setup]:
+def variants(own: Setup, rounds: int = 1) -> dict[tuple[str, str], Setup]:
     """{(factor, level): setup}: the run's own first, then each with one thing changed.
 
-    A level that the run has itself is left out.
+    A level that the run has itself is left out, and so is a level that an earlier factor has. Of
+    "together", several things change. rounds: of refinement; the evaluators of a run's rounds
+    differ by the follower's answers only, which "follower of round" exchanges.
     """
     changes: dict[str, dict[str, dict[str, Any]]] = {
         "weights": {"random": {"random_weights": True}},
@@ -53,23 +59,33 @@ def variants(own: Setup) -> dict[tuple[str, str], Setup]:
         "mismatches": {"random": {"hard": "none"}, "hard": {"hard": "all"}},
         "true outputs": {"once, as the paper": {"true": 1}},
         "order": {"output first": {"output_first": True}},
-        "right ones rated 1": {"left out": {"right_left_out": True}}}
+        "right ones rated 1": {"left out": {"right_left_out": True}},
+        "follower of round": {str(n): {"answers_of": n} for n in range(2, rounds + 1)},
+        "last follower, right ones": {"left out": {"answers_of": rounds, "right_left_out": True}},
+        "ratings": {"2 against the rest": {"binary": True}},
+        "head": {"regression on the last state": {"head": "regression"}},
+        "together": {"all seed pairs, 4 mismatched, 8 epochs": {
+            "with_d0x": True, "mismatched": 4, "epochs": 8}}}
     made = {("the run's own", ""): own}
     for factor, levels in changes.items():
-        changed = {(factor, level): replace(own, **change) for level, change in levels.items()}
-        made |= {key: setup for key, setup in changed.items() if setup != own}
+        for level, change in levels.items():
+            setup = replace(own, **change)
+            if setup not in made.values():
+                made[factor, level] = setup
     return made
 
 
 def lesson(setup: Setup, d0r: Sequence[Row], d0x: Sequence[Row],
-           answers: Mapping[str, list[str]], seed: int | str, right: Right) -> list[PseudoRating]:
+           answers: Mapping[int, Mapping[str, list[str]]], seed: int | str, right: Right,
+           ) -> list[PseudoRating]:
     """The pseudo-ratings that a setup teaches.
 
-    d0r: pairs that are not held out; answers: the follower's by a pair's id. right reads the truth.
+    d0r: pairs that are not held out; answers: of each round's follower, by a pair's id. right reads
+    the truth.
     """
     pairs = [*d0r[:setup.pairs], *(d0x if setup.with_d0x else ())]
-    rows, _ = pseudo_ratings(pairs, answers, setup.damaged, setup.follower, setup.mismatched, seed,
-                             setup.hard)
+    rows, _ = pseudo_ratings(pairs, answers[setup.answers_of], setup.damaged, setup.follower,
+                             setup.mismatched, seed, setup.hard)
     if setup.right_left_out:
         rows = [row for row in rows if not wrongly_rated(row, right)]
     return rows
@@ -89,7 +105,10 @@ def in_order(rows: Sequence[Row], output_first: bool) -> list[Row]:
 
 def training_rows(setup: Setup, rows: Sequence[PseudoRating]) -> list[Row]:
     """{"prompt", "completion"} of an evaluator's training."""
-    return rating_rows(in_order([dict(row) for row in rows], setup.output_first), setup.true)
+    taught = in_order([dict(row) for row in rows], setup.output_first)
+    if setup.binary:
+        taught = [row | {"rating": 2 if row["rating"] == 2 else 0} for row in taught]
+    return rating_rows(taught, setup.true)
 
 
 def write_random_weights(base_model: str, out: Path, seed: int) -> None:
@@ -126,20 +145,25 @@ def jobs(setup: Setup, name: str, rows: Sequence[PseudoRating], folder: Path,
                            "learning_rate": setup.learning_rate}
     if setup.random_weights:
         learning["base_model"] = str(folder / "random_weights")
-    made = {name: (sft, learning, model)}
+    teacher, reader = (regression, regression) if setup.head == "regression" else (sft, local)
+    made = {name: (teacher, learning, model)}
     for part in parts:
         asking = reading | {"task": "rate", "model": str(model), "request": {"kind": "rating"},
                             "input": str(_input(folder, part, setup.output_first))}
-        made[f"{name}, {part}"] = (local, asking, folder / "rated" / name / part)
+        made[f"{name}, {part}"] = (reader, asking, folder / "rated" / name / part)
     return made
 
 
 def rated(folder: Path, names: Sequence[str], part: str, rows: Sequence[Row]) -> list[Row]:
-    """Rows with the mean rating of some evaluators, and p2 as score; those that were read."""
+    """Rows with the mean rating of some evaluators, and what they are ranked by as score.
+
+    That is p2, and the rating itself of a regression. Rows that were not read are left out.
+    """
     votes = [Shards(folder / "rated" / name / part).read() for name in names]
     made = []
     for row, own in zip(rows, zip(*votes, strict=True), strict=True):
         if own[0]["p2"] is not None:
             rating = average(own)
-            made.append({**row, **rating, "score": rating["p2"]})
+            scores = [vote.get("score", vote["p2"]) for vote in own]
+            made.append({**row, **rating, "score": round(sum(scores) / len(scores), 6)})
     return made
