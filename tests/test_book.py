@@ -1,5 +1,6 @@
 """The book: what the gate stops, what a page keeps, that the pages build and need no network."""
 
+import argparse
 import base64
 import html
 import json
@@ -272,11 +273,36 @@ def test_steps_of_several_commits_with_todays_code_are_a_book_that_names_the_com
     assert "beef, c0ffee" in (book.collect("toy") / "status.md").read_text()
 
 
-def test_a_round_gets_its_own_page_with_its_own_title_and_labels(toy):
+def test_the_last_round_is_the_page_and_the_others_are_downloads_beside_it(toy):
+    first, second = (page for page in gate.expected("toy")[1]
+                     if page.notebook == "04_refinement" and page.lang == "sw")
+    (first.folder / "measures.json").write_text('{"kept_precision": 0.5, "verdicts": []}')
+    (second.folder / "measures.json").write_text('{"kept_precision": 0.25}')
     pages = book.collect("toy")
-    text = (pages / "04_refinement_round2.ipynb").read_text()
+    text = (pages / "04_refinement.ipynb").read_text()
     assert "# Refinement, round 2: a question?" in text and "{numref}`fig-refinement-2`" in text
     assert '"name": "fig-refinement-2"' in text
+    assert "round 1 <04_refinement_round1.ipynb>" in text
+    assert "<th>round 1</th>" in text and "<td>0.5</td>" in text and "<td>0.25</td>" in text
+    assert "# Refinement, round 1" in (pages / "04_refinement_round1.ipynb").read_text()
+    assert "round1" not in (pages / "_toc.yml").read_text()
+
+
+def test_tables_are_numbered_and_named_by_their_section(toy):
+    text = (book.collect("toy") / "01_seed_data.ipynb").read_text()
+    assert "<caption>Table 1.1. Rows</caption>" in text
+
+
+def test_a_verdict_stands_at_the_end_and_at_the_beginning(toy):
+    said = v4.new_output("display_data", {"text/html": '<p class="verdict yes">Yes.</p>'})
+    cell = v4.new_code_cell("conclude(step)", metadata={"tags": ["verdict"]}, outputs=[said],
+                            execution_count=9)
+    page = gate.expected("toy")[1][1]
+    spoil(toy, lambda nb: nb.cells.append(cell))
+    made = nbformat.read(book.collect("toy") / f"{page.name}.ipynb", as_version=4)
+    holders = [k for k, c in enumerate(made.cells)
+               if "verdict yes" in str(c.get("outputs", ""))]
+    assert holders == [1, len(made.cells) - 1] and made.cells[1].source == ""
 
 
 def test_a_page_keeps_no_progress_bars_widgets_or_paths_of_the_machine(toy):
@@ -381,10 +407,12 @@ def test_published_notebooks_are_older_when_code_changed_but_not_when_prose_did(
     assert publish_run.is_older("toy") == ["01_seed_data"]
 
 
-def test_the_book_warns_that_its_published_copy_is_older(toy):
+def test_whoever_builds_the_book_is_told_that_its_published_copy_is_older(toy, capsys):
     path = publish_run.publish("toy") / "all" / "13_results" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"code_digest": "old"}))
-    assert "older than the code of 13_results" in (book.collect("toy") / "status.md").read_text()
+    book.command(argparse.Namespace(run="toy"))
+    assert "older than the code of 13_results" in capsys.readouterr().out
+    assert "older than" not in (toy / "book" / "pages" / "status.md").read_text()
 
 
 def test_the_published_atlas_run_says_when_it_is_older_than_the_notebooks(recwarn):

@@ -108,6 +108,13 @@ def fleiss(rows: list[dict], question: str) -> float | None:
     return (sum(equal) / len(equal) - chance) / (1 - chance)
 
 
+def wilson(p: float, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a share `p` of `n` items."""
+    middle = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = (Z**2 * (p * (1 - p) / n + Z**2 / (4 * n * n))) ** 0.5 / (1 + Z**2 / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
 def share(rows: list[dict], question: str, wanted: str) -> dict:
     """{"share", "low", "high", "items", "labels"}: how often a question was answered so.
 
@@ -121,7 +128,5 @@ def share(rows: list[dict], question: str, wanted: str) -> dict:
     if not n:
         return {}
     p = sum(sum(v) / len(v) for v in per_item.values()) / n
-    middle = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = (Z**2 * (p * (1 - p) / n + Z**2 / (4 * n * n))) ** 0.5 / (1 + Z**2 / n)
-    return {"share": p, "low": max(0.0, middle - half), "high": min(1.0, middle + half),
-            "items": n, "labels": len(rows)}
+    low, high = wilson(p, n)
+    return {"share": p, "low": low, "high": high, "items": n, "labels": len(rows)}

@@ -373,14 +373,3 @@ def gain(tuned: Result, base: Result) -> Gain:
     if abs(difference) > 2 * stderr:
         beyond = 1 if difference > 0 else -1
     return {"difference": difference, "stderr": stderr, "n": len(apart), "beyond": beyond}
-
-
-SENTENCES = {1: "beats the base model beyond", -1: "is worse than the base model beyond",
-             0: "does not beat the base model by"}
-
-
-def sentence(title: str, got: Gain) -> str:
-    """One sentence on a `gain`: whether tuning helped, beyond two standard errors."""
-    return (f"{title}: the tuned model {SENTENCES[got['beyond']]} two standard errors "
-            f"({100 * got['difference']:+.1f} points, standard error {100 * got['stderr']:.1f}, "
-            f"{got['n']} items).")

@@ -10,7 +10,7 @@ from pathlib import Path
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import write_json
 from xinstruct_utils.core.paths import REPO
-from xinstruct_utils.reporting import gate, pages, plots, publish_run, status
+from xinstruct_utils.reporting import found, gate, pages, plots, publish_run, status
 
 
 def collect(run: str) -> Path:
@@ -31,9 +31,10 @@ def collect(run: str) -> Path:
     results = pages.chapters(checked, out, "all")
     (out / "steps.png").write_bytes(plots.steps(status.step_costs(run)).data)
     manifests = [manifest for _, manifest in checked.values()]
-    words = status.page(run, profile, manifests, publish_run.is_older(run),
-                        REPO / "benchmarks/results")
+    words = status.page(run, profile, manifests, REPO / "benchmarks/results")
     (out / "status.md").write_text(pages.fill("status", **words), encoding="utf-8")
+    (out / "found.md").write_text(pages.fill("found", **found.words(run, profile)),
+                                  encoding="utf-8")
     (out / "claim.md").write_text(pages.claim(run, profile, out), encoding="utf-8")
     write_json(out / "_toc.yml", pages.contents(first, chapters, results, others))
     return out
@@ -58,5 +59,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> None:
-    """Build the book of a run; prints where it is."""
+    """Build the book of a run; prints where it is, and what of its published copy is older."""
     print(build(args.run))
+    if old := publish_run.is_older(args.run):
+        print(f"the published copy is older than the code of {', '.join(old)}; make publish "
+              f"RUN={args.run} renews it")

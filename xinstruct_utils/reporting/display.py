@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from xinstruct_utils.core.markup import escaped, is_right_to_left, letters_by_direction, spelled_out
+from xinstruct_utils.evaluation.findings import Finding, stored
 
 if TYPE_CHECKING:
     from IPython.display import HTML
 
+    from xinstruct_utils.workflow.step import Step
 
 
 class LengthSummary(TypedDict):
@@ -56,3 +58,17 @@ def show_rows(
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return HTML('<table class="samples mathjax_ignore">'
                 f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def conclude(step: "Step", *found: Finding) -> "HTML":
+    """A chapter's verdict: its findings in words. They are kept among the step's measures.
+
+    Where nothing could be measured (no truth, no labels), it says so.
+    """
+    from IPython.display import HTML
+
+    step.measure(verdicts=stored(found))
+    lines = [f'<p class="verdict {one.answer}"><span class="answer">{one.answer}</span> '
+             f"{escaped(one.question)} {escaped(one.sentence)}.</p>" for one in found]
+    nothing = '<p class="verdict undecided">Nothing could be measured here.</p>'
+    return HTML('<div class="verdicts mathjax_ignore">' + ("".join(lines) or nothing) + "</div>")

@@ -53,14 +53,14 @@ def expected(run: str) -> tuple[Profile, list[Page]]:
         # A run on files need not go on to chapters that it has no use for.
         begun = any((root() / run).glob(f"*/{step.notebook}/**/manifest.json"))
         if profile.source == "atlas" or begun:
-            pages.append(_page(run, step))
+            pages.append(_page(run, step, profile))
     return profile, pages
 
 
-def _page(run: str, step: chapters.StepId) -> Page:
-    # Links to the notebook lead to its first round.
-    later = step.iteration and step.iteration > 1
-    name = f"{step.notebook}_round{step.iteration}" if later else step.notebook
+def _page(run: str, step: chapters.StepId, profile: Profile) -> Page:
+    # Links to the notebook lead to its last round.
+    earlier = step.iteration and step.iteration < profile.iterations
+    name = f"{step.notebook}_round{step.iteration}" if earlier else step.notebook
     return Page(run, step.notebook, step.lang, step.iteration, step.home(run), name)
 
 

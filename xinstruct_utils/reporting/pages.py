@@ -1,6 +1,8 @@
 """Executed notebooks as pages of the book. What is written here is escaped."""
 
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -8,8 +10,9 @@ from typing import TYPE_CHECKING
 from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.files import read_json
+from xinstruct_utils.core.markup import escaped
 from xinstruct_utils.core.paths import REPO, root, step_dir
-from xinstruct_utils.reporting import plots, status
+from xinstruct_utils.reporting import gate, plots, status
 from xinstruct_utils.reporting.gate import Checked
 
 if TYPE_CHECKING:
@@ -19,11 +22,12 @@ NOISE = re.compile(r".*\r(?!\n)|.*\d+%\|.*\n?|\x1b\[[\d;]*[A-Za-z]")  # redrawn,
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def tidy(notebook: "NotebookNode", suffix: str = "", title: str = "") -> "NotebookNode":
+def tidy(notebook: "NotebookNode", suffix: str = "", title: str = "",
+         number: str = "") -> "NotebookNode":
     """The notebook as a page: no widgets, progress bars or runner's metadata.
 
     The heading gets `title`. Labels of figures (fig-...) hold in the whole book: they get `suffix`
-    where a notebook has several pages.
+    where a notebook has several pages. number: the chapter's; tables are counted in it.
     """
     kept = ("kernelspec", "language_info")
     notebook.metadata = {k: v for k, v in notebook.metadata.items() if k in kept}
@@ -34,6 +38,40 @@ def tidy(notebook: "NotebookNode", suffix: str = "", title: str = "") -> "Notebo
             cell.source = re.sub(r"\A(# [^:\n]+)", rf"\1{title}", source)
         else:
             _tidy_code(cell, suffix)
+    _caption_tables(notebook, number)
+    return notebook
+
+
+def _caption_tables(notebook: "NotebookNode", number: str) -> None:
+    """Give each table a number and the title of the section in which it stands."""
+    title, count = "", 0
+
+    def captioned(opening: re.Match) -> str:
+        nonlocal count
+        count += 1
+        of_chapter = f"{number}.{count}" if number else str(count)
+        words = f"Table {of_chapter}. {escaped(title)}".rstrip(". ")
+        return f"{opening[0]}<caption>{words}</caption>"
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            headings = re.findall(r"^#+ (?:\d+\. )?(.+)$", cell.source, re.M)
+            title = headings[-1] if headings else title
+            continue
+        for output in cell.outputs:
+            if "<table" in (html := output.get("data", {}).get("text/html", "")):
+                output.data["text/html"] = re.sub(r"<table\b[^>]*>(?!<caption)", captioned, html)
+
+
+def lead_with_verdict(notebook: "NotebookNode") -> "NotebookNode":
+    """The page with its verdict, which closes it, at its beginning too."""
+    from nbformat import v4
+
+    said = [cell for cell in notebook.cells if "verdict" in cell.metadata.get("tags", [])]
+    if said:
+        first = v4.new_code_cell("", outputs=said[-1].outputs, execution_count=0,
+                                 metadata={"tags": ["remove-input"]})
+        notebook.cells.insert(1, first)
     return notebook
 
 
@@ -102,7 +140,10 @@ def summary(lang: str, checked: Checked) -> "NotebookNode":
 
     last = {page.notebook: notebook for page, (notebook, _) in checked.items()}
     words = vars(languages.get(lang))
-    cells = [v4.new_markdown_cell(fill("language", rows=status.table(_counted(checked)), **words))]
+    run = next(iter(checked)).run
+    top = fill("language", rows=status.table(_counted(checked), "Rows of each stage"),
+               found=strip(run, lang), **words)
+    cells = [v4.new_markdown_cell(top)]
     for notebook in last.values():
         prose = "\n".join(c.source for c in notebook.cells)
         title = re.search(r"^# (.+)$", prose, re.M)[1]
@@ -114,31 +155,78 @@ def summary(lang: str, checked: Checked) -> "NotebookNode":
 def claim(run: str, profile: Profile, out: Path) -> str:
     """Markdown of the intro's figure, and out/claim.png.
 
-    The figure has the refined model's wins and losses in every language.
+    The figure has the refined model's wins minus losses in every language.
     """
-    rows = {}
-    for lang in profile.languages:
-        path = step_dir(run, lang, "09_judge_evaluation") / "measures.json"
-        for name, shares in (read_json(path) if path.exists() else {}).items():
-            if name in ("refined_vs_seed", "refined_vs_unrefined"):
-                rows[f"{languages.get(lang).name}, {name.replace('_', ' ')}"] = shares
-    (out / "claim.png").write_bytes(plots.wins(rows).data)
+    rows: dict[str, dict] = {}
+    for name in ("refined_vs_unrefined", "refined_vs_seed"):
+        for lang in profile.languages:
+            path = step_dir(run, lang, "09_judge_evaluation") / "measures.json"
+            shares = (read_json(path) if path.exists() else {}).get(name)
+            if shares:
+                row = {"value": shares["win"] - shares["lose"], "low": shares.get("low"),
+                       "high": shares.get("high"), "n": shares["n"]}
+                rows[f"{name.replace('_', ' ')}, {languages.get(lang).name}"] = row
+    (out / "claim.png").write_bytes(plots.balances(rows).data)
     return fill("claim")
 
 
+def strip(run: str, lang: str) -> str:
+    """HTML of a language's verdicts, chapter by chapter; "" where no chapter has one."""
+    rows = []
+    for path in sorted((root() / run / lang).glob("[0-9]*/**/measures.json")):
+        step = path.parent.relative_to(root() / run / lang)
+        name = step.parts[0] + (f", round {step.name[4:]}" if len(step.parts) > 1 else "")
+        for said in read_json(path).get("verdicts", []):
+            rows.append({"chapter": name.replace("_", " "), "question": said["question"],
+                         "answer": said["answer"], "figure": said["sentence"]})
+    return status.table(rows, "What each chapter found") if rows else ""
+
+
 def chapters(checked: Checked, out: Path, lang: str) -> list[dict]:
-    """Write the pages of a language ("all": across languages). Returns their entries."""
+    """Write the pages of a language ("all": across languages). Returns their entries.
+
+    A notebook with rounds has one page, of its last round, with all rounds in columns; the others
+    are written to be downloaded.
+    """
     entries = []
+    rounds: dict[str, list[gate.Page]] = defaultdict(list)
     for page, (notebook, _) in checked.items():
         if page.lang != lang:
             continue
+        rounds[page.notebook].append(page)
         suffix, which = "", ""
         if page.iteration:
             suffix, which = f"-{page.iteration}", f", round {page.iteration}"
-        save(tidy(notebook, suffix, which), out / f"{page.name}.ipynb")
         number, name = page.notebook[:2], page.notebook[3:].replace("_", " ").capitalize()
-        entries.append({"file": f"pages/{page.name}", "title": f"{number} {name}{which}"})
+        made = tidy(notebook, suffix, which, str(int(number)))
+        if page.name == page.notebook:
+            if page.iteration:
+                _insert_rounds(made, rounds[page.notebook], out)
+            save(lead_with_verdict(made), out / f"{page.name}.ipynb")
+            entries.append({"file": f"pages/{page.name}", "title": f"{number} {name}"})
+        else:
+            save(made, out / f"{page.name}.ipynb")
     return entries
+
+
+def _insert_rounds(notebook: "NotebookNode", rounds: Sequence[gate.Page], out: Path) -> None:
+    """Behind a page's beginning: what each round measured, in columns, and its notebook."""
+    from nbformat import v4
+
+    measured = {page.iteration: read_json(path) for page in rounds
+                if (path := page.folder / "measures.json").exists()}
+    names = dict.fromkeys(name for row in measured.values() for name, value in row.items()
+                          if isinstance(value, int | float))
+    rows = [{"figure": name.replace("_", " "),
+             **{f"round {k}": row.get(name) for k, row in measured.items()}} for name in names]
+    links = [f"{{download}}`round {page.iteration} <{page.name}.ipynb>`" for page in rounds
+             if (out / f"{page.name}.ipynb").exists()]
+    text = "## The rounds side by side\n\n"
+    text += status.table(rows, "What each round measured") if rows else ""
+    if links:
+        text += ("\n\nThis page shows the last round. The notebooks of the others, as they were "
+                 f"executed: {', '.join(links)}.")
+    notebook.cells.insert(1, v4.new_markdown_cell(text))
 
 
 def contents(first: str, chapters: list[dict], results: list[dict], others: list[str]) -> dict:
@@ -149,7 +237,7 @@ def contents(first: str, chapters: list[dict], results: list[dict], others: list
     world = [entry for entry in results if entry["file"] == "pages/00_atlas"]
     results = [entry for entry in results if entry not in world]
     parts = {
-        "Idea": [{"file": "method"}, *world],
+        "Idea": [{"file": "pages/found"}, {"file": "method"}, *world],
         f"The run in {languages.get(first).name}": chapters,
         "Results": results,
         "Other languages": [{"file": f"pages/{lang}"} for lang in others],

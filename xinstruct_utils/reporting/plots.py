@@ -218,6 +218,38 @@ def wins(results: Mapping[str, Mapping[str, float]], what: str = "comparisons") 
                  xticks=(0, 0.25, 0.5, 0.75, 1), xticklabels=("0%", "25%", "50%", "75%", "100%"))
 
 
+@style.figure
+def balances(results: Mapping[str, Mapping[str, float | None]], what: str = "comparisons",
+             ) -> "Figure":
+    """Wins minus losses, a dot with its 95% interval for each comparison, and a line at zero.
+
+    results: {comparison: {"value", "low", "high", "n"}}, shares; what: the noun for a figure
+    without any. An interval that holds zero is drawn in grey: nothing is decided.
+    """
+    known = {name: row for name, row in results.items() if row.get("value") is not None}
+    if not known:
+        return style.nothing(what)
+    figure, axis = style.axes(0.9 + 0.3 * len(known))
+    axis.axvline(0, color=style.INK, lw=0.9)
+    for place, row in enumerate(known.values()):
+        value = 100 * row["value"]
+        low, high = (100 * row[end] if row.get(end) is not None else value
+                     for end in ("low", "high"))
+        decided = low > 0 or high < 0
+        colour = style.GREY if not decided else style.COLOURS[0 if low > 0 else 1]
+        axis.plot([low, high], [place, place], color=colour, lw=2)
+        axis.plot([value], [place], marker="o" if decided else "D", color=colour,
+                  markerfacecolor=colour if decided else "white", linestyle="none")
+        axis.text(1.01, place, f"n = {row['n']:,}", transform=axis.get_yaxis_transform(),
+                  va="center", fontsize=8)
+    axis.set_yticks(range(len(known)), list(known))
+    axis.set(xlabel="wins minus losses, points (95% interval)")
+    axis.tick_params(axis="y", length=0)
+    axis.invert_yaxis()
+    axis.grid(axis="x")
+    return figure
+
+
 def _outcome_layer(outcome: str, look: Look, values: Sequence[int],
                    totals: Sequence[int]) -> style.Layer:
     """An outcome's part of every bar; the count stands in it where there is room."""

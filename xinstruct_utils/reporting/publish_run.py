@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json
-from xinstruct_utils.core.paths import root
+from xinstruct_utils.core.paths import REPO, root
 from xinstruct_utils.core.secrets import holds_secret
-from xinstruct_utils.reporting import gate, pages
+from xinstruct_utils.reporting import found, gate, pages
 from xinstruct_utils.workflow import notebooks
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ LIMIT = 10 * 2**20  # bytes that a published run may weigh
 def publish(run: str) -> Path:
     """Copy a run's notebooks, manifests and tables, but no data, to published/RUN.
 
-    Returns that folder. Raises InputError where one of them shows what looks like a key.
+    Its claims go into README.md too, where that has a place for the run. Returns the folder.
+    Raises InputError where one of them shows what looks like a key.
     """
     profile, expected = gate.expected(run)
     checked = gate.check(expected)
@@ -40,7 +41,9 @@ def publish(run: str) -> Path:
     if size > LIMIT:
         raise InputError(f"{draft} has {size:,} bytes, a published run may have {LIMIT:,}")
     shutil.rmtree(out, ignore_errors=True)
-    return draft.rename(out)
+    draft.rename(out)
+    found.renew(REPO / "README.md", run, found.claims_of(out / "all/13_results/figures.json"))
+    return out
 
 
 def _publish_step(page: gate.Page, notebook: "NotebookNode", to: Path) -> None:

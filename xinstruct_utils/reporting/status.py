@@ -6,6 +6,7 @@ from typing import TypedDict
 
 from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core.files import read_json
+from xinstruct_utils.core.markup import escaped
 from xinstruct_utils.core.paths import root
 
 NO_GPU = ("Not measured here: a GPU. `python benchmarks/gpu.py` on one writes its figures to "
@@ -30,13 +31,14 @@ def _cell(value: object) -> object:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
-def table(rows: Iterable[dict]) -> str:
+def table(rows: Iterable[dict], caption: str) -> str:
     """HTML of a table with every cell escaped; rows: dicts with the same keys, None is empty."""
     import pandas
 
     frame = pandas.DataFrame([{k: _cell(v) for k, v in row.items()} for row in rows])
     with pandas.option_context("display.max_colwidth", None):      # else a long cell is cut off
-        return frame.to_html(index=False, border=0, na_rep="", float_format="{:,.3g}".format)
+        html = frame.to_html(index=False, border=0, na_rep="", float_format="{:,.3g}".format)
+    return html.replace(">", f"><caption>{escaped(caption)}</caption>", 1)
 
 
 def step_costs(run: str) -> list[StepCost]:
@@ -65,25 +67,15 @@ def measured(folder: Path) -> str:
         rows = [("machine", _listed(result["machine"])), ("date", result["date"]),
                 ("command", result["command"])]
         rows += [(part, _listed(figures)) for part, figures in result["parts"].items()]
-        shown = table({"what": what, "measured": figures} for what, figures in rows)
+        shown = table(({"what": what, "measured": figures} for what, figures in rows), name)
         parts.append(f"### {name}\n\n{shown}")
     return "\n\n".join(parts)
 
 
-def _warning(old: Sequence[str]) -> str:
-    """A warning that names published notebooks which are older than their code; may be empty."""
-    if not old:
-        return ""
-    names = ", ".join(old)
-    return f"```{{warning}}\nThe published copy is older than the code of {names}.\n```"
-
-
-def page(run: str, profile: Profile, manifests: Sequence[dict], old: Sequence[str],
-         results: Path) -> dict[str, str]:
+def page(run: str, profile: Profile, manifests: Sequence[dict], results: Path) -> dict[str, str]:
     """Words of the status page's template.
 
-    old: names of published notebooks that are older than their code; results: the folder of
-    benchmarks' figures.
+    results: the folder of benchmarks' figures.
     """
     first = manifests[0]
     commits = sorted({str(manifest["git_commit"]) for manifest in manifests})
@@ -92,5 +84,6 @@ def page(run: str, profile: Profile, manifests: Sequence[dict], old: Sequence[st
              "finished": max(manifest["finished_at"] for manifest in manifests),
              **first["machine"], **first["versions"]}
     rows = [{"what": what, "which": str(which)} for what, which in facts.items()]
-    return {"warning": _warning(old), "facts": table(rows), "steps": table(step_costs(run)),
+    return {"facts": table(rows, "What made this run"),
+            "steps": table(step_costs(run), "Time and memory of each step"),
             "measured": measured(results)}

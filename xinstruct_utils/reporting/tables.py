@@ -178,11 +178,12 @@ def _span(figures: dict) -> str:
 
 
 def headlines(judged: Measures, reviewed: Measures, tasks: Measures, kept: Measures, theirs: dict,
-              label: str) -> "DataFrame":
+              label: str, comparable: bool = True) -> "DataFrame":
     """What sections 4.4, 5.2 and 5.4.3 say in a sentence: paper, here, difference, n.
 
     Here is the mean over the run's n languages. kept: measures of the last round of refinement;
-    theirs: "results" of paper.json.
+    theirs: "results" of paper.json. comparable: does the run measure what the paper does? Of the
+    Atlas's own tasks, judge and web no difference is shown.
     """
     here = _reviewed(reviewed) | {"kept: clean page, right instruction, %": [
         100 * v["kept_precision"] for v in kept.values() if "kept_precision" in v]}
@@ -195,7 +196,8 @@ def headlines(judged: Measures, reviewed: Measures, tasks: Measures, kept: Measu
         rows[name] = {"paper": text(theirs.get(name)), label: text(mean(values)),
                       "n languages": len(values),
                       "difference": difference(mean(values), theirs.get(name))}
-    return frame(rows)[["paper", label, "difference", "n languages"]]
+    differences = ["difference"] if comparable else []
+    return frame(rows)[["paper", label, *differences, "n languages"]]
 
 
 def _reviewed(reviewed: Measures) -> dict[str, list[float]]:

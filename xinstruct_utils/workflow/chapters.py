@@ -122,6 +122,7 @@ CHAPTERS = (
             heavy=always),
     Chapter(RESULTS, across=True, last=True),
     Chapter("14_evaluator", (REFINEMENT,), when=has_experiments, heavy=always),
+    Chapter("15_paper_tables", across=True, last=True),
 )
 ANY_LANGUAGE = "{lang}"                          # in Snakemake's rules: a wildcard
 BY_NAME = {chapter.name: chapter for chapter in CHAPTERS}
@@ -171,7 +172,7 @@ def read_by(reader: StepId, profile: Profile) -> list[StepId]:
     """The steps that a step reads from."""
     chapter = BY_NAME[reader.notebook]
     if chapter.last:
-        return [other for other in steps_of(profile) if other != reader]
+        return [other for other in steps_of(profile) if not BY_NAME[other.notebook].last]
     if reader.iteration and reader.iteration > 1:
         return [StepId(chapter.name, reader.lang, reader.iteration - 1)]
     return [StepId(name, reader.lang, BY_NAME[name].rounds_of(profile)[-1])

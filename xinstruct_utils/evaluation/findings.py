@@ -1,0 +1,266 @@
+"""What figures say, in words: findings of a chapter, and claims of the paper beside a run.
+
+Every verdict is computed, by one rule each: an interval that leaves out the value of "no effect"
+says yes or no (of a claim: holds or opposite), one that holds it says undecided (not seen).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from xinstruct_utils.evaluation.statistics import Z, mean_interval, verdict, wilson
+
+Answer = Literal["yes", "no", "undecided"]
+ANSWERS: dict[str, Answer] = {"higher": "yes", "lower": "no", "undecided": "undecided"}
+OF_CLAIM = {"higher": "holds", "lower": "opposite", "undecided": "not seen"}
+CLAIM_ANSWERS: dict[str, Answer] = {"holds": "yes", "opposite": "no", "not seen": "undecided"}
+
+Figures = dict[str, Any]                         # a run's figures.json
+Cells = dict[tuple[str, str], float]             # {(seed, language): value}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A question, its answer, and the figure that gives it.
+
+    value, low, high, null: in the unit of `unit`; low and high are None without an interval; null:
+    what "no effect" would be; n: of what `of` names.
+    """
+
+    question: str
+    answer: Answer
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    of: str
+    unit: str
+    null: float = 0.0
+
+    @property
+    def sentence(self) -> str:
+        """The figure in words: "+8.7 points (95% interval 2.0 to 15.3), n = 300 prompts"."""
+        sign = "+" if self.unit == "points" else ""
+        unit = "%" if self.unit == "%" else f" {self.unit}"
+        text = f"{self.value:{sign}.1f}{unit}"
+        if self.low is None or self.high is None:
+            text += " (no interval)"
+        else:
+            text += f" (95% interval {self.low:.1f} to {self.high:.1f})"
+        if self.null:
+            text += f" against {self.null:.1f}{unit}"
+        return f"{text}, n = {self.n:,} {self.of}"
+
+
+def finding(question: str, value: float, low: float | None, high: float | None, n: int, of: str,
+            unit: str = "points", null: float = 0.0) -> Finding:
+    """A finding whose answer is "yes" where the interval lies above `null`, "no" where below.
+
+    value, low, high, null: shares or differences of shares; they are shown times 100.
+    """
+    above = None if low is None or high is None else (low - null, high - null)
+    answer = ANSWERS[verdict(*above)] if above else "undecided"
+    shown = [None if x is None else round(100 * x, 6) for x in (low, high)]
+    return Finding(question, answer, round(100 * value, 6), shown[0], shown[1], n, of, unit,
+                   round(100 * null, 6))
+
+
+def share(question: str, right: float, n: int, of: str, null: float = 0.5) -> Finding:
+    """A finding about a share of `n` items, with Wilson's interval; of none it is undecided."""
+    if not n:
+        return Finding(question, "undecided", 0.0, None, None, 0, of, "%")
+    low, high = wilson(right / n, n)
+    return finding(question, right / n, low, high, n, of, "%", null)
+
+
+def more(question: str, share: float, n: int, other: float, other_n: int, of: str) -> Finding:
+    """A finding about a share of `n` items less another share, of items of their own."""
+    half = Z * (share * (1 - share) / n + other * (1 - other) / other_n) ** 0.5
+    value = share - other
+    return finding(question, value, value - half, value + half, n, of)
+
+
+def repeated(question: str, values: Iterable[float | None], of: str) -> Finding:
+    """A finding about a mean over repetitions (seeds, languages), with Student's interval.
+
+    Unknown values are left out; of fewer than two it is undecided.
+    """
+    known = [value for value in values if value is not None]
+    if not known:
+        return Finding(question, "undecided", 0.0, None, None, 0, of, "points")
+    return finding(question, *mean_interval(known), len(known), of)
+
+
+def complete(question: str, right: int, n: int, of: str) -> Finding:
+    """A finding of bookkeeping: "yes" where all `n` are right, "no" else; there is no interval."""
+    value = 100 * right / n if n else 0.0
+    return Finding(question, "yes" if right == n and n else "no", value, value, value, n, of, "%")
+
+
+def counted(question: str, value: float, n: int, of: str) -> Finding:
+    """A finding of what was counted: "yes" where `value`, a share, is above 0; no interval."""
+    return Finding(question, "yes" if value > 0 else "no", round(100 * value, 6), None, None, n, of,
+                   "points")
+
+
+# Claims of the paper
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper, and how a run's figures speak of it.
+
+    paper: what the paper says, with its number where it prints one; cells: {language: value} of a
+    run's figures, above 0 where the claim holds; unit: of the values, "points" or "AUC".
+    """
+
+    name: str
+    claim: str
+    section: str
+    paper: str
+    cells: Callable[[Figures], Mapping[str, float | None]]
+
+
+def _balance(contest: str) -> Callable[[Figures], dict[str, float]]:
+    """Wins minus losses of a contest."""
+
+    def cells(figures: Figures) -> dict[str, float]:
+        wins, losses = (figures.get(rate, {}).get(contest, {}) for rate in
+                        ("win_rate", "lose_rate"))
+        return {code: wins[code] - losses[code] for code in wins if code in losses}
+
+    return cells
+
+
+def _last_precision(figures: Figures) -> dict[str, float]:
+    random = figures.get("random_precision", {})
+    return {code: rounds[-1] - random[code]
+            for code, rounds in figures.get("kept_precision", {}).items() if code in random}
+
+
+def _over_rounds(name: str) -> Callable[[Figures], dict[str, float]]:
+    """The last round's figure less the first's, where there are several rounds."""
+    return lambda figures: {code: rounds[-1] - rounds[0]
+                            for code, rounds in figures.get(name, {}).items() if len(rounds) > 1}
+
+
+def _beyond_guessing(figures: Figures) -> dict[str, float]:
+    return {code: sum(rounds) / len(rounds)
+            for code, rounds in figures.get("beyond_guessing", {}).items() if rounds}
+
+
+def _won_more_often(figures: Figures) -> dict[str, float]:
+    """Wins minus losses against the first follower: the last round's less the first one's."""
+    wins, losses = (figures.get(f"{rate}_rate_over_rounds", {}) for rate in ("win", "lose"))
+    return {code: (wins[code][-1] - losses[code][-1]) - (wins[code][0] - losses[code][0])
+            for code in wins if len(wins[code]) > 1}
+
+
+def _tasks(figures: Figures) -> dict[str, float]:
+    """The mean gain over a language's tasks."""
+    return {code: sum(gains.values()) / len(gains)
+            for code, gains in figures.get("task_gain", {}).items() if gains}
+
+
+def _people(contest: str) -> Callable[[Figures], dict[str, float]]:
+    return lambda figures: {code: row["win"] - row["lose"]
+                            for code, row in figures.get(f"human_{contest}", {}).items()}
+
+
+def _rater_gap(figures: Figures) -> dict[str, float]:
+    """Precision of the evaluator's choice less that of the best rater that needs no training."""
+    own = figures.get("rater_p2_precision", {})
+    rivals = [figures.get(f"rater_{name}_precision", {})
+              for name in ("likelihood", "gain", "contrast", "agreement", "length")]
+    return {code: own[code] - max(row[code] for row in rivals if code in row)
+            for code in own if any(code in row for row in rivals)}
+
+
+CLAIMS = (
+    Claim("refined_vs_unrefined", "Refined data teach more than as many unrefined ones", "3.3, 5.4",
+          "implied: the rounds are the method", _balance("refined_vs_unrefined")),
+    Claim("refined_vs_seed", "The mined data teach more than the seed pairs alone", "C.3",
+          "50.0 against 30.0 prompts won of 80", _balance("refined_vs_seed")),
+    Claim("refined_vs_translated", "They teach more than translated instructions (Alpaca-MT)",
+          "5.2", "win rates 49.2 against 27.5", _balance("refined_vs_translated")),
+    Claim("refined_vs_distilled", "They teach more than a teacher's answers (Bactrian-M)", "5.2",
+          "win rates 49.2 against 41.2", _balance("refined_vs_distilled")),
+    Claim("evaluator_learns", "An evaluator learns to rate from pseudo-ratings", "3.3",
+          "no figure", _beyond_guessing),
+    Claim("kept_above_random", "What it keeps is better than a random choice", "3.3",
+          "no figure", _last_precision),
+    Claim("precision_rises", "The choice gets better from round to round", "5.4.1",
+          "Figure 7a rises", _over_rounds("kept_precision")),
+    Claim("rounds_teach", "A model of a later round answers better", "5.4.1",
+          "Figure 7a rises", _won_more_often),
+    Claim("tasks", "Tuning on the data helps with tasks it was not made for", "5.4.3",
+          "+3.1 points over its base", _tasks),
+    Claim("people", "People prefer its answers (here to the seed model's)", "5.3",
+          "Figure 6: to ChatGPT's and Bactrian-M's", _people("refined_vs_seed")),
+    Claim("evaluator_above_raters", "Beyond the paper: the evaluator chooses better than any rater "
+          "that needs no training", "beyond", "not asked", _rater_gap),
+)
+
+
+def of_claims(runs: Mapping[str, Figures]) -> list[dict[str, Any]]:
+    """Each claim over runs, {seed: figures}: the table of what was found.
+
+    A cell is a seed and a language: prompts inside of it share their models, so cells, not prompts,
+    are what is repeated, and the interval is Student's t over them. Returns [{"name", "claim",
+    "section", "paper", "here", "interval", "n", "seeds", "languages", "verdict", "cells"}]; here
+    and interval are in points (times 100). A claim that nothing was measured of has here None and
+    the verdict "not measured".
+    """
+    return [_of_claim(claim, runs) for claim in CLAIMS]
+
+
+def _of_claim(claim: Claim, runs: Mapping[str, Figures]) -> dict[str, Any]:
+    cells: Cells = {(seed, code): value for seed, figures in runs.items()
+                    for code, value in claim.cells(figures).items() if value is not None}
+    row: dict[str, Any] = {"name": claim.name, "claim": claim.claim, "section": claim.section,
+                           "paper": claim.paper, "here": None, "interval": None, "n": len(cells),
+                           "seeds": len({seed for seed, _ in cells}),
+                           "languages": len({code for _, code in cells}),
+                           "verdict": "not measured", "cells": []}
+    if not cells:
+        return row
+    mean, low, high = mean_interval(list(cells.values()))
+    interval = None if low is None or high is None else [round(100 * low, 2), round(100 * high, 2)]
+    return row | {
+        "here": round(100 * mean, 2), "interval": interval,
+        "verdict": OF_CLAIM[verdict(low, high)],
+        "cells": [{"seed": seed, "language": code, "points": round(100 * value, 2)}
+                  for (seed, code), value in cells.items()]}
+
+
+def as_findings(claims: Iterable[Mapping[str, Any]]) -> list[Finding]:
+    """Measured claims as findings of a chapter."""
+    found = []
+    for row in claims:
+        if row["verdict"] != "not measured":
+            low, high = row["interval"] or (None, None)
+            answer = CLAIM_ANSWERS[row["verdict"]]
+            found.append(Finding(f"{row['claim']}?", answer, row["here"], low,
+                                 high, row["n"], "cells of a seed and a language", "points"))
+    return found
+
+
+def failures(claims: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A sentence on each claim that does not hold, in the claims' order."""
+    said = []
+    for row in claims:
+        if row["verdict"] in ("holds", "not measured"):
+            continue
+        figure = f"{row['here']:+.1f} points"
+        if row["interval"]:
+            figure += f" (95% interval {row['interval'][0]:.1f} to {row['interval'][1]:.1f})"
+        word = {"opposite": "The opposite was seen",
+                "not seen": "This was not seen"}[row["verdict"]]
+        said.append(f"{row['claim']} ({row['section']}). {word}: {figure}, {row['n']} cells of "
+                    f"{row['languages']} languages and {row['seeds']} seeds.")
+    return said
+
+
+def stored(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Findings as they are kept among a step's measures."""
+    return [asdict(one) | {"sentence": one.sentence} for one in findings]
