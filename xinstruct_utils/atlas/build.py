@@ -1,9 +1,11 @@
 """Write the files of a run's language: web, seed pairs, prompts, and the truth apart."""
 
+import random
 from pathlib import Path
 from typing import Protocol, TypedDict
 
-from xinstruct_utils.atlas import HOME, prompt_sets
+from xinstruct_utils.atlas import HOME, prompt_sets, translator, world
+from xinstruct_utils.atlas.pages import instructions
 from xinstruct_utils.atlas.sentences import faults, texts
 from xinstruct_utils.atlas.web import seed_pairs, split_facts, web
 from xinstruct_utils.core.errors import InputError
@@ -12,7 +14,7 @@ from xinstruct_utils.core.paths import root
 
 # Modules that decide what is written; a change in one makes the world anew.
 MODULES = ("topics.py", "names.py", "world.py", "grading.py", "sentences.py", "pages.py", "web.py",
-           "prompt_sets.py")
+           "prompt_sets.py", "translator.py")
 
 
 class Sizes(Protocol):
@@ -30,6 +32,8 @@ class Written(TypedDict):
     seed: Path
     corpus: Path
     prompts: dict[str, Path]      # of each of the four sets that is not empty
+    translated: Path              # pairs in the language, out of English by the Atlas's translator
+    taught: Path                  # instructions for a teacher to answer, in both languages
 
 
 def build_world(run: str, language: str, settings: Sizes) -> Written:
@@ -49,7 +53,8 @@ def build_world(run: str, language: str, settings: Sizes) -> Written:
     home = root() / run / "world" / language
     prompts = {name: home / f"{name}.jsonl" for name in prompt_sets.sizes(settings.prompt_count)}
     paths: Written = {"seed": home / "seed.jsonl", "corpus": home / "corpus.jsonl",
-                      "prompts": prompts}
+                      "prompts": prompts, "translated": home / "translated.jsonl",
+                      "taught": home / "taught.jsonl"}
     key = _world_key(sentences, settings)
     if (home / "key.json").exists() and read_json(home / "key.json") == key:
         return paths
@@ -63,8 +68,29 @@ def build_world(run: str, language: str, settings: Sizes) -> Written:
     write_jsonl(paths["corpus"], corpus)
     for name, rows in sets.items():
         write_jsonl(prompts[name], rows)
+    # What others make of it, for the paper's baselines (5.1); they may know of any fact.
+    mechanical = translator.pairs(language, 2 * settings.seed_size, seed)
+    write_jsonl(paths["translated"], [
+        {"id": f"translated-{language}-{n:05d}", "language": language,
+         "instruction": row["instruction"], "output": row["output"]}
+        for n, row in enumerate(mechanical)])
+    write_jsonl(paths["taught"], asked_of_a_teacher(language, 2 * settings.seed_size, seed))
     write_json(home / "key.json", key)
     return paths
+
+
+def asked_of_a_teacher(language: str, n: int, seed: int) -> list[dict]:
+    """`n` instructions about any facts: {"id", "instruction" in English, "native_instruction"}."""
+    rng = random.Random(f"taught/{language}/{seed}")
+    rows = []
+    for number in range(n):
+        fact = rng.choice(world.facts())
+        form = rng.randrange(len(instructions(fact)))
+        native = instructions(fact, language)
+        rows.append({"id": f"taught-{language}-{number:05d}",
+                     "instruction": instructions(fact)[form],
+                     "native_instruction": native[form % len(native)]})
+    return rows
 
 
 def _world_key(sentences: Path, settings: Sizes) -> str:

@@ -236,9 +236,9 @@ def is_good(candidate: dict, truth: Truths) -> bool:
 
 def selection_quality(rated: Sequence[dict], kept: Sequence[dict], truth: Truths,
                       key: Callable[[dict], float]) -> dict[str, float]:
-    """What the paper could not measure: precision of the candidates, AUC of the evaluator.
+    """What the paper could not measure: precision of the candidates, AUC of what ranks them.
 
-    {random_precision, kept_precision, evaluator_auc, auc_clean, auc_exact}; `auc_clean`: clean
+    {random_precision, kept_precision, auc, auc_clean, auc_exact}; `auc_clean`: clean
     against flawed pages among right instructions; `auc_exact`: right against wrong instructions
     among clean pages. AUC is absent where one side is empty.
     """
@@ -250,7 +250,7 @@ def selection_quality(rated: Sequence[dict], kept: Sequence[dict], truth: Truths
         exact[c["id"]] = verdict == "exact"
     quality = {"random_precision": sum(good.values()) / len(good),
                "kept_precision": sum(good[c["id"]] for c in kept) / len(kept)}
-    for name, wanted, rows in (("evaluator_auc", good, rated),
+    for name, wanted, rows in (("auc", good, rated),
                                ("auc_clean", clean, [c for c in rated if exact[c["id"]]]),
                                ("auc_exact", exact, [c for c in rated if clean[c["id"]]])):
         area = _auc([wanted[c["id"]] for c in rows], [key(c) for c in rows])

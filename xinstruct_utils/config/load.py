@@ -21,6 +21,8 @@ YAML_ENDINGS = (".yaml", ".yml")
 PACKAGED = (*ATLAS_MODELS, ATLAS_OPPONENT, "minilm")
 # Models that a run tunes itself; a baseline or an opponent of that name would hide one of them.
 OUR_MODELS = ("refined", "unrefined", "seed")
+# Further ones that it can make the data of; the second and third in the Atlas only.
+MADE = ("rated", "translated", "distilled")
 
 
 def checked(values: dict[str, Any], origin: str) -> Profile:
@@ -82,18 +84,19 @@ def other_number_of_processes(profile: Profile) -> str | None:
 
 
 def bad_baselines(profile: Profile) -> str | None:
-    """Baselines have names of their own, and files."""
-    bad = [baseline for baseline in profile.baselines if not _is_baseline(baseline)]
+    """Baselines have names of their own, and files, or are made by the run."""
+    made = MADE if profile.source == "atlas" else MADE[:1]
+    bad = [text for text in profile.baselines if text not in made and not _is_baseline(text)]
     if not bad:
         return None
-    return ("baselines: expected name=file.jsonl, the name not refined, unrefined or seed, but "
-            f"{', '.join(bad)} came")
+    return (f"baselines: expected {', '.join(made)} or name=file.jsonl, the name not one of "
+            f"{', '.join((*OUR_MODELS, *MADE))}, but {', '.join(bad)} came")
 
 
 def _is_baseline(text: str) -> bool:
     name, _, file = text.partition("=")
-    plain = re.fullmatch(r"[A-Za-z0-9][\w-]*", name)
-    return bool(plain and file and name not in OUR_MODELS)
+    plain = re.fullmatch(r"[A-Za-z0-9][\w -]*", name)      # "Bactrian-M 13B", as the paper has it
+    return bool(plain and file and name not in (*OUR_MODELS, *MADE))
 
 
 def batches_that_cannot_be_shared(profile: Profile) -> str | None:
@@ -212,7 +215,7 @@ def _with_absolute_paths(key: str, value: Any) -> Any:
     if key == "benchmarks" and isinstance(value, list):
         return [_absolute(str(file)) for file in value]
     if key in ("baselines", "others") and isinstance(value, list):
-        return [_with_absolute_file(str(named)) for named in value]
+        return [text if text in MADE else _with_absolute_file(text) for text in map(str, value)]
     return value
 
 

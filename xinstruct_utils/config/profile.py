@@ -58,8 +58,10 @@ class Profile(BaseModel):
     # what chapter 8 tunes where that is not base_model (the paper's 7B makes the data, its 13B
     # learns from them too)
     tuned_model: str = ""
-    # further models tuned there, as name=file.jsonl of instructions and outputs ({lang} is
-    # replaced): Alpaca-MT, Bactrian-M
+    # further models tuned there, as name=file.jsonl of instructions and outputs in the language
+    # ({lang} is replaced): Alpaca-MT, Bactrian-M. Three are made by the run: "rated" is tuned on
+    # what the evaluator would choose where `ranking` is another rater; in the Atlas "translated"
+    # and "distilled" stand in the places of Alpaca-MT and Bactrian-M
     baselines: list[str] = []
     templates: Literal["plain", "released"] = "plain"
     encoder: str = "minilm"
@@ -107,9 +109,9 @@ class Profile(BaseModel):
     # refinement and diversification
     iterations: int = Field(3, gt=0)
     keep: int = Field(300, gt=0)
-    # by which rater of `method.raters` candidates are kept
+    # by which rater of `method.raters` candidates are kept; the paper's is p2
     ranking: Literal["p2", "expected", "likelihood", "gain", "contrast", "agreement", "length",
-                     "random"] = "p2"
+                     "random"] = "likelihood"
     damaged_per_pair: int = Field(2, ge=0)
     follower_per_pair: int = Field(1, ge=0)
     mismatched_per_pair: int = Field(1, ge=0)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from xinstruct_utils.atlas.build import build_world
 from xinstruct_utils.config.profile import Profile
@@ -33,11 +33,17 @@ COLUMNS = ("id", "language", "text", "url", "u", "lang", "meta.url", "content",
 
 
 class SourcePaths(TypedDict):
-    """Where a run's input files are; `prompts` are the Atlas's, one file for each set."""
+    """Where a run's input files are.
+
+    `prompts` are the Atlas's, one file for each set; `translated` and `taught` are what its
+    baselines are made of.
+    """
 
     seed: Path
     corpus: Path
     prompts: dict[str, Path]
+    translated: NotRequired[Path]
+    taught: NotRequired[Path]
 
 
 class CorpusRow(TypedDict):

@@ -19,6 +19,10 @@ from xinstruct_utils.prompts.requests import VIEWS, native_request, response_req
 # Zero-shot: asked in the output language, which no training example was written in; sampled too.
 Decoding = Literal["sampled", "greedy", "zero-shot"]
 RIVALS = (("refined", "unrefined"), ("refined", "seed"), ("unrefined", "seed"))
+# Where the run makes baselines of these names (setting `baselines`), these too.
+MADE_RIVALS = (("refined", "rated"), ("rated", "unrefined"), ("refined", "translated"),
+               ("refined", "distilled"))
+OURS = ("refined", "unrefined", "seed", "rated")      # tuned on English instructions
 MEASURED = ("win", "tie", "lose", "n", "p", "win_low", "win_high")     # of a contest's summary
 
 
@@ -89,12 +93,15 @@ class Score(TypedDict):
 
 
 def contestants(models: Iterable[str], greedy: bool, native: bool) -> list[Contestant]:
-    """Each model, sampled and, if so asked, `greedy`; the tuned one in the output language too.
+    """Each model sampled; ours greedily too, if so asked; the tuned one in the output language too.
 
     native: whether all questions are there in the output language.
     """
-    decodings: tuple[Decoding, ...] = ("sampled", "greedy") if greedy else ("sampled",)
-    field = [Contestant(model, decoding) for model in models for decoding in decodings]
+    field = []
+    for model in models:
+        field.append(Contestant(model))
+        if greedy and model in OURS[:3]:
+            field.append(Contestant(model, "greedy"))
     return [*field, ZERO_SHOT] if native else field
 
 
@@ -115,9 +122,14 @@ def requests(questions: list[Question], lang: str, answer_tag: str,
             for form, prompts in texts.items()}
 
 
-def form_for(contestant: Contestant) -> str:
-    """The form of `requests` that a contestant is asked in: by what it has learned from."""
-    if contestant.decoding == "zero-shot":
+def form_for(contestant: Contestant, native: bool = True) -> str:
+    """The form of `requests` that a contestant is asked in: by what it has learned from.
+
+    Baselines have learned from instructions in the output language and are asked in it, where all
+    questions are there in it (native), else in English like ours.
+    """
+    of_others = contestant.model not in (*OURS, "opponent")
+    if contestant.decoding == "zero-shot" or (of_others and native):
         return "native"
     return "seed" if contestant.model in ("seed", "opponent") else "web"
 
@@ -147,6 +159,8 @@ def pairings(field: Collection[Contestant], opponent: Contestant,
     both: tuple[Decoding, ...] = ("sampled", "greedy")
     decodings = [d for d in both if any(who.decoding == d for who in field)]
     pairs = [(Contestant(a, d), Contestant(b, d)) for a, b in RIVALS for d in decodings]
+    made = [(Contestant(a), Contestant(b)) for a, b in MADE_RIVALS]
+    pairs += [pair for pair in made if set(pair) <= set(field)]
     known = {frozenset(pair) for pair in pairs}
     pairs += [(who, opponent) for who in faced(field, opponent)
               if frozenset((who, opponent)) not in known]

@@ -79,6 +79,12 @@ def native_request(instruction: str, source: str = "seed", templates: str = "pla
     return f"{instruction} {_tag(source, templates)}\n\n"
 
 
+def native_rows(pairs: list[dict], templates: str = "plain") -> list[dict]:
+    """Training rows {"prompt", "completion"} of a baseline: instructions in the output language."""
+    return [{"prompt": native_request(pair["instruction"], "seed", templates),
+             "completion": pair["output"]} for pair in pairs]
+
+
 def rating_request(instruction: str, output: str) -> str:
     """Prompt of the evaluator (paper 3.3): the rating 0, 1 or 2 is the one token that follows.
 

@@ -229,7 +229,9 @@ def _evaluation(profile: Profile, lang: str) -> list[Work]:
     mean = lengths(profile, lang)
     asked = prompts(profile, lang)
     baselines = [named.partition("=")[2] for named in profile.baselines]
-    tuned = 3 * profile.seed_size + 2 * profile.final_size + lines(baselines, lang)
+    made = sum(not file for file in baselines)      # as many rows as the refined model has
+    tuned = ((3 + made) * profile.seed_size + (2 + made) * profile.final_size
+             + lines([file for file in baselines if file], lang))
     answers = asked * (2 * (3 + len(baselines)) + 1)
     ablated = profile.iterations * asked + 4 * min(asked, 150)
     return [

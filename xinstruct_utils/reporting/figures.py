@@ -29,7 +29,8 @@ def of_method(generator: Measures, refined: dict[int, Measures]) -> dict:
     """Backtranslation, and refinement over the rounds, a list for each language."""
     figures = {name: per_language(generator, name)
                for name in ("generator_exact", "generator_topic", "random_precision")}
-    for name in ("kept_precision", "evaluator_auc", "held_out_auc"):
+    for name in ("kept_precision", "ranking_auc", "evaluator_auc", "evaluator_precision",
+                 "beyond_guessing", "held_out_auc"):
         figures[name] = per_language({
             code: [measures[code][name] for measures in refined.values() if name in measures[code]]
             for code in generator})

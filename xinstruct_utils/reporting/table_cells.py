@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MEDIUM = [code for code, row in languages.LANGUAGES.items() if row.level == "medium"]
 LOW = [code for code in languages.LANGUAGES if code not in MEDIUM]
 Measures = dict[str, dict]                       # {language: measures of a chapter}
+# Baselines that a run makes in the places of the paper's.
+MADE = {"translated": "Alpaca-MT", "distilled": "Bactrian-M"}
 
 
 def label(profile: Profile) -> str:
@@ -36,6 +38,8 @@ def counterpart(model: str, base_model: str) -> str:
     `others` bear the paper's names where they are the paper's models.
     """
     size = "13B" if "13b" in base_model.lower() else "7B"
+    if model in MADE:
+        return f"{MADE[model]} {size}" if MADE[model] != "Alpaca-MT" else "Alpaca-MT 7B"
     if model == "refined":
         return f"X-Instruction {size}"
     if model == "refined (zero-shot)":

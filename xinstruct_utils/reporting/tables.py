@@ -23,7 +23,9 @@ from xinstruct_utils.reporting.win_tables import pooled
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-CONTESTS = ("refined_vs_unrefined", "refined_vs_seed", "unrefined_vs_seed")
+CONTESTS = ("refined_vs_unrefined", "refined_vs_seed", "unrefined_vs_seed", "refined_vs_rated",
+            "rated_vs_unrefined", "refined_vs_translated", "refined_vs_distilled",
+            "refined_vs_opponent")
 SIDES = ("instruction", "output")
 
 
