@@ -22,7 +22,7 @@ SHELL := /bin/bash
 export OMP_NUM_THREADS ?= 1
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help install book test test-slow lab smoke run plan annotate publish publish-dataset publish-model bench lint clean atlas-base atlas-opponent install-locked
+.PHONY: help install book test test-slow lab smoke run plan annotate study publish publish-dataset publish-model bench lint clean atlas-base atlas-opponent install-locked
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -72,6 +72,15 @@ annotate: install  ## a form for people, as a page: FORM=quality|preference LANG
 		{ echo 'error: make annotate FORM=quality LANG=sw RUN=atlas (or FORM=preference)' >&2; exit 2; }
 	LANG=C.UTF-8 $(PYTHON) -m xinstruct_utils annotate serve '$(FORM)' --run '$(RUN)' --lang '$(LANG)' \
 		$(call GIVEN,HOST,--host) $(call GIVEN,PORT,--port)
+
+# Seed 0 is the run `study`, the others `study-seed1`, ...; a study that was stopped goes on with the same command.
+STUDY_SEEDS ?= 0 1 2
+study: install  ## the Atlas in ten languages with three seeds, and its claims (LANGS= STUDY_SEEDS=; hours on two cores)
+	set -e; for seed in $(STUDY_SEEDS); do \
+		$(SNAKE) --quiet rules host reason --config profile=study run=study$$( [ $$seed = 0 ] || echo -seed$$seed ) \
+			$(if $(LANGS),langs='$(LANGS)') set="seed=$$seed $(SET) "; \
+	done
+	$(PYTHON) -m xinstruct_utils study study
 
 publish: install  ## refresh the committed executed notebooks: RUN=
 	$(PYTHON) -m xinstruct_utils publish $(RUN)

@@ -17,7 +17,7 @@ from conftest import only
 from nbformat import v4
 
 from xinstruct_utils.core.errors import InputError
-from xinstruct_utils.reporting import book, gate, pages, plots, publish_run
+from xinstruct_utils.reporting import book, gate, pages, plots, publish_run, study
 from xinstruct_utils.workflow.notebooks import code_key
 
 REPO = Path(__file__).parents[1]
@@ -385,6 +385,26 @@ def test_no_manifest_is_published_with_a_folder_of_this_machine(toy):
     )
     text = (publish_run.publish("toy") / "fi" / "01_seed_data" / "manifest.json").read_text()
     assert str(Path.home()) + "/" not in text and str(toy) not in text and "~/b.jsonl" in text
+
+
+def test_a_study_publishes_results_and_figures_of_its_runs(toy, monkeypatch):
+    monkeypatch.setattr(study, "REPO", toy)
+    (toy / "README.md").write_text("<!-- found study -->\n<!-- end of found -->\n")
+    results = next(p for p in gate.expected("toy")[1] if p.notebook == "13_results").folder
+    (results / "figures.json").write_text(
+        '{"kept_precision": {"sw": [0.5, 0.6]}, "random_precision": {"sw": 0.3}}'
+    )
+    out = study.publish("toy")
+    names = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
+    assert names == ["figures.json", *(f"seed0/all/13_results/{name}" for name in (
+        "figures.json", "manifest.json", "notebook.ipynb"))]
+    made = json.loads((out / "figures.json").read_text())
+    assert made["kept_precision"] == {"sw": {"0": [0.5, 0.6]}} and len(made["claims"]) > 10
+    assert made["runs"]["0"]["commits"] == ["c0ffee"]
+    assert "measured claims hold in the run `study`" in (toy / "README.md").read_text()
+    text = (book.collect("toy") / "found.md").read_text()
+    assert "Claims of the paper, the study" in text
+    assert study.publish("toy") == out
 
 
 def test_publishing_too_much_leaves_what_was_published(toy, monkeypatch):

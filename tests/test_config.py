@@ -143,10 +143,19 @@ def test_evaluation_prompts_are_a_setting_of_the_corpus_only_where_it_is_deconta
         assert values["benchmarks"] == seen
 
 
-@pytest.mark.parametrize("named", ["x.jsonl", "seed=x.jsonl", "a/b=x.jsonl", "x="])
+@pytest.mark.parametrize("named", ["x.jsonl", "seed=x.jsonl", "a/b=x.jsonl", "x=", "rated=x.jsonl",
+                                   "rate"])
 def test_a_bad_baseline_is_one_error(named):
-    with pytest.raises(InputError, match="baselines: expected name=file.jsonl.* came"):
+    with pytest.raises(InputError, match="baselines: expected rated, .*or name=file.jsonl.* came"):
         load_profile("smoke", baselines=[named])
+
+
+def test_baselines_may_bear_the_papers_names_or_be_made_by_the_run(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    named = ["rated", "translated", "distilled", "Bactrian-M 13B=/b.jsonl"]
+    assert load_profile("smoke", baselines=named).baselines == named
+    with pytest.raises(InputError, match="expected rated or name=file.jsonl.*translated came"):
+        load_profile("local", baselines=["rated", "translated"], base_model="x")
 
 
 def test_files_of_baselines_become_absolute(tmp_path, monkeypatch):

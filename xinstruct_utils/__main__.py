@@ -23,6 +23,7 @@ COMMANDS = {
     "book": ("reporting.book", "check a run's executed notebooks and build the book of them"),
     "publish": ("reporting.publish_run",
                 "copy a run's executed notebooks and tables to papermill_runs/published"),
+    "study": ("reporting.study", "collect the runs of a study and publish its claims"),
     "publish-dataset": ("reporting.publish", "a run's data set as Parquet with a card"),
     "publish-model": ("reporting.publish", "a run's tuned model with a card"),
     "annotate": ("annotation.serve",

@@ -35,7 +35,7 @@ def publish(run: str) -> Path:
     draft = out.with_name(f".{run}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     for page, (notebook, _) in checked.items():
-        _publish_step(page, notebook, draft / page.folder.relative_to(root() / run))
+        publish_step(page, notebook, draft / page.folder.relative_to(root() / run))
     pages.claim(run, profile, draft)
     size = sum(path.stat().st_size for path in draft.rglob("*.*"))
     if size > LIMIT:
@@ -46,7 +46,7 @@ def publish(run: str) -> Path:
     return out
 
 
-def _publish_step(page: gate.Page, notebook: "NotebookNode", to: Path) -> None:
+def publish_step(page: gate.Page, notebook: "NotebookNode", to: Path) -> None:
     """Copy one step. Raises InputError where a file shows what looks like a key."""
     to.mkdir(parents=True)
     pages.save(pages.tidy(notebook), to / "notebook.ipynb")

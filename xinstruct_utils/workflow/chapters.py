@@ -74,7 +74,7 @@ class Chapter:
     reads what is named here, every later one the round before). rounds: it runs once a round. when:
     whether a run has it. heavy: whether it takes one of the machine's places for models. priority:
     of steps that could run now, the highest goes first. form: people answer it. across: it runs
-    once, over all languages. last: it reads all other steps.
+    once, over all languages. last: it reads all steps that are not last themselves.
     """
 
     name: str

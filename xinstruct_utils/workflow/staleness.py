@@ -14,7 +14,7 @@ from xinstruct_utils.config.runs import load_run
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import known_hash, read_json, write_bytes
 from xinstruct_utils.core.paths import hashes_dir, root, run_dir, shown
-from xinstruct_utils.workflow.chapters import RESULTS, StepId, read_by, steps_of
+from xinstruct_utils.workflow.chapters import BY_NAME, StepId, read_by, steps_of
 from xinstruct_utils.workflow.manifest import input_hash
 from xinstruct_utils.workflow.notebooks import code_key, parameters_of, setting_groups
 
@@ -156,7 +156,7 @@ def _why_after(stale: list[StepId], step: StepId) -> str | None:
     """That a step reads from stale ones, in words."""
     if not stale:
         return None
-    if step.notebook == RESULTS:
+    if BY_NAME[step.notebook].last:
         return "it reads other steps"
     return f"it reads {', '.join(map(str, stale))}"
 

@@ -1,0 +1,48 @@
+"""A study: runs with several seeds, collected into claims, balances and figures per round."""
+
+import pytest
+
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import write_json
+from xinstruct_utils.reporting import study
+
+
+def run_of(win, lose, rounds):
+    return {"win_rate": {"refined_vs_seed": win}, "lose_rate": {"refined_vs_seed": lose},
+            "kept_precision": rounds, "random_precision": dict.fromkeys(rounds, 0.3)}
+
+
+RUNS = {"0": run_of({"sw": 0.5, "fi": 0.4}, {"sw": 0.3, "fi": 0.3}, {"sw": [0.5, 0.6]}),
+        "1": run_of({"sw": 0.6}, {"sw": 0.3}, {"sw": [0.4, 0.7], "fi": [0.1]})}
+
+
+def test_figures_stand_by_language_and_seed():
+    made = study.figures(RUNS)
+    assert made["kept_precision"] == {"sw": {"0": [0.5, 0.6], "1": [0.4, 0.7]}, "fi": {"1": [0.1]}}
+    assert made["random_precision"]["sw"] == {"0": 0.3, "1": 0.3}
+    assert made["evaluator_auc"] == {}
+
+
+def test_wins_minus_losses_have_an_interval_over_cells():
+    balance = study.figures(RUNS)["win_minus_lose_ci95"]
+    assert set(balance) == {"refined_vs_seed"}
+    row = balance["refined_vs_seed"]
+    assert (row["mean"], row["cells"]) == (20, 3) and row["ci95"] == pytest.approx([-4.84, 44.84])
+    assert row["sw"] == {"0": 20, "1": 30} and row["fi"] == {"0": 10}
+
+
+def test_claims_are_over_all_cells():
+    claims = {row["name"]: row for row in study.figures(RUNS)["claims"]}
+    assert claims["refined_vs_seed"]["n"] == 3 and claims["refined_vs_seed"]["seeds"] == 2
+    assert claims["tasks"]["verdict"] == "not measured"
+
+
+def test_runs_are_found_by_name_and_unfinished_ones_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("XINSTRUCT_RUNS", str(tmp_path))
+    with pytest.raises(InputError, match="no run of the study is finished"):
+        study.runs_of("s")
+    for name, seed in (("s", 0), ("s-seed1", 1), ("s-seed2", 2), ("other", 3)):
+        write_json(tmp_path / name / "run.json", {"seed": seed})
+        if seed != 2:
+            write_json(tmp_path / name / "all/13_results/manifest.json", {})
+    assert list(study.runs_of("s")) == ["0", "1"]

@@ -1,0 +1,144 @@
+"""The study: runs of one profile with several seeds, collected: `python -m xinstruct_utils study`.
+
+Writes papermill_runs/published/study/: figures.json with the claims over all seeds and languages,
+and the executed notebooks of ablations, results and experiments.
+"""
+
+import argparse
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.core.files import read_json, write_json
+from xinstruct_utils.core.paths import REPO, root
+from xinstruct_utils.evaluation.findings import Figures, of_claims
+from xinstruct_utils.evaluation.statistics import mean_interval
+from xinstruct_utils.reporting import found, publish_run
+from xinstruct_utils.reporting.gate import Page, check
+
+NOTEBOOKS = ("12_ablations", "13_results", "14_evaluator")
+CONTESTS = ("refined_vs_unrefined", "refined_vs_seed", "refined_vs_translated",
+            "refined_vs_distilled", "refined_vs_rated", "rated_vs_unrefined")
+PER_ROUND = ("kept_precision", "evaluator_precision", "evaluator_auc", "ranking_auc",
+             "beyond_guessing")
+
+
+def runs_of(name: str) -> dict[str, Path]:
+    """The finished runs of a study, {seed: folder}: NAME and NAME-seed1, NAME-seed2, ...
+
+    A run is finished when its results are. Raises InputError where none is.
+    """
+    folders = [root() / name, *sorted(root().glob(f"{name}-seed*"))]
+    finished = {}
+    for folder in folders:
+        if (folder / "all/13_results/manifest.json").exists():
+            finished[str(read_json(folder / "run.json").get("seed", 0))] = folder
+    if not finished:
+        raise InputError(f"no run of the study is finished: expected {root() / name} or "
+                         f"{name}-seed1, ... with the step 13_results; make them with: make study")
+    return finished
+
+
+def figures(runs: Mapping[str, Figures]) -> dict[str, Any]:
+    """What a study says, of each run's figures by seed.
+
+    {name: {language: {seed: [value of each round]}}} for what is measured in rounds,
+    "random_precision": {language: {seed: value}}, "win_minus_lose_ci95": {contest: {"mean", "ci95",
+    "cells", language: {seed: value}}} in points with Student's interval over cells, "claims".
+    """
+    out: dict[str, Any] = {}
+    for name in (*PER_ROUND, "random_precision"):
+        out[name] = _by_language({seed: own.get(name, {}) for seed, own in runs.items()})
+    out["win_minus_lose_ci95"] = {contest: balance for contest in CONTESTS
+                                  if (balance := _balance(runs, contest))}
+    out["claims"] = of_claims(runs)
+    return out
+
+
+def _by_language(values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """{language: {seed: value}} of {seed: {language: value}}."""
+    codes = dict.fromkeys(code for own in values.values() for code in own)
+    return {code: {seed: own[code] for seed, own in values.items() if code in own}
+            for code in codes}
+
+
+def _balance(runs: Mapping[str, Figures], contest: str) -> dict[str, Any]:
+    """Wins minus losses of a contest over seeds and languages, in points; {} where none is."""
+    points = {}
+    for seed, own in runs.items():
+        wins, losses = (own.get(rate, {}).get(contest, {}) for rate in ("win_rate", "lose_rate"))
+        points[seed] = {code: round(100 * (wins[code] - losses[code]), 2)
+                        for code in wins if code in losses}
+    values = [value for own in points.values() for value in own.values()]
+    if not values:
+        return {}
+    mean, low, high = mean_interval(values)
+    ci95 = None if low is None or high is None else [round(low, 2), round(high, 2)]
+    return {"mean": round(mean, 2), "ci95": ci95, "cells": len(values)} | _by_language(points)
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What made a run: languages, commit, machine, time, of its manifests."""
+    manifests = [read_json(path) for path in sorted(folder.glob("*/[0-9]*/**/manifest.json"))]
+    return {"languages": read_json(folder / "run.json")["languages"],
+            "commits": sorted({str(m.get("git_commit"))[:12] for m in manifests}),
+            "processors": sorted({m.get("machine", {}).get("processor", "") for m in manifests}),
+            "steps_wall_s": round(sum(m.get("wall_s") or 0 for m in manifests))}
+
+
+def _pages(folder: Path) -> list[Page]:
+    """The executed notebooks of a run that are published."""
+    pages = []
+    for path in sorted(folder.glob("*/[0-9]*/manifest.json")):
+        made = read_json(path)
+        if made["notebook"] in NOTEBOOKS:
+            pages.append(Page(made["run"], made["notebook"], made["lang"], None, path.parent,
+                              made["notebook"]))
+    return pages
+
+
+def publish(name: str, experiments: str = "") -> Path:
+    """Collect the finished runs of a study into published/study; returns that folder.
+
+    experiments: a run whose chapters 14 are published too. Raises InputError where no run is
+    finished, where a notebook failed or is of other code than today's, or shows what looks like a
+    key.
+    """
+    runs = runs_of(name)
+    out = root() / "published" / found.STUDY
+    draft = out.with_name(f".{found.STUDY}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    folders = dict(runs)
+    if experiments:
+        folders["experiments"] = root() / experiments
+    for seed, folder in folders.items():
+        part = seed if seed == "experiments" else f"seed{seed}"
+        wanted = [page for page in _pages(folder)
+                  if seed != "experiments" or page.notebook == "14_evaluator"]
+        for page, (notebook, _) in check(wanted).items():
+            publish_run.publish_step(page, notebook, draft / part / page.lang / page.notebook)
+    measured = {seed: read_json(folder / "all/13_results/figures.json")
+                for seed, folder in runs.items()}
+    facts = {seed: _facts(folder) for seed, folder in folders.items()}
+    write_json(draft / "figures.json", {"runs": facts} | figures(measured))
+    shutil.rmtree(out, ignore_errors=True)
+    draft.rename(out)
+    found.renew(REPO / "README.md", found.STUDY, found.claims_of(out / "figures.json"))
+    return out
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `study`."""
+    parser.add_argument("run", nargs="?", default="study",
+                        help="name of the run with the first seed; others are <run>-seed1, ...")
+    parser.add_argument("--experiments", default="", help="a run with chapters 14")
+
+
+def command(args: argparse.Namespace) -> None:
+    """Publish a study; prints where to, and each claim with its verdict."""
+    out = publish(args.run, args.experiments)
+    for row in found.claims_of(out / "figures.json"):
+        print(f"{row['verdict']:12}  {row['claim']}")
+    print(out)
