@@ -46,7 +46,7 @@ def main(folder: str = "../shared/data", model: str = "atlas") -> None:
     with tempfile.TemporaryDirectory() as out:
         home = Path(out) / "xcopa"
         launch.run("evaluation.tasks", job, home)
-        rows = table(tasks.results(home))
+        rows = table(tasks.results(home, names))
     report = {"model": "the Atlas's base model" if model == "atlas" else model, "languages": rows,
               "measured": datetime.date.today().isoformat(),
               "command": "python benchmarks/xcopa.py"}

@@ -161,7 +161,7 @@ def xcopa(tmp_path_factory):
 
 @needs_xcopa
 def test_xcopas_six_languages_run_offline_from_local_files(xcopa):
-    found = tasks.results(xcopa[0])
+    found = tasks.results(xcopa[0], xcopa[1]["tasks"])
     assert len(found) == 18
     assert {(r["lang"], r["n"]) for r in found.values()} == {(lang, 5) for lang in SIX}
     for name, r in found.items():
@@ -192,8 +192,8 @@ def test_the_harness_finds_likely_what_the_model_finds_likely(xcopa):
                 scores = logs.gather(-1, ids[0, 1:, None])[:, 0]
             sums.append(scores[start - 1:].sum().item())
         right.append(int(sums.index(max(sums)) == doc["label"]))
-    assert tasks.results(xcopa[0])["xcopa_sw"]["correct"] == right
-    last = tasks.results(xcopa[0])["xcopa_sw"]["log_likelihoods"][-1]
+    assert tasks.results(xcopa[0], xcopa[1]["tasks"])["xcopa_sw"]["correct"] == right
+    last = tasks.results(xcopa[0], xcopa[1]["tasks"])["xcopa_sw"]["log_likelihoods"][-1]
     assert last == pytest.approx(sums, abs=0.01)
 
 

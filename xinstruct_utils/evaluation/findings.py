@@ -255,19 +255,24 @@ def as_findings(claims: Iterable[Mapping[str, Any]]) -> list[Finding]:
 
 
 def failures(claims: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A sentence on each claim that does not hold, in the claims' order."""
+    """A sentence on each claim that does not hold: the opposite ones first, then those not seen."""
     said = []
-    for row in claims:
-        if row["verdict"] in ("holds", "not measured"):
-            continue
+    failed = [row for row in claims if row["verdict"] in ("opposite", "not seen")]
+    for row in sorted(failed, key=lambda row: row["verdict"] != "opposite"):
         figure = f"{row['here']:+.1f} points"
         if row["interval"]:
             figure += f" (95% interval {row['interval'][0]:.1f} to {row['interval'][1]:.1f})"
         word = {"opposite": "The opposite was seen",
                 "not seen": "This was not seen"}[row["verdict"]]
-        said.append(f"{row['claim']} ({row['section']}). {word}: {figure}, {row['n']} cells of "
-                    f"{row['languages']} languages and {row['seeds']} seeds.")
+        cells = f"{_counted(row['languages'], 'language')} and {_counted(row['seeds'], 'seed')}"
+        if row["n"] == 1:
+            cells = "one cell, which decides nothing"
+        said.append(f"{row['claim']} ({row['section']}). {word}: {figure}, {cells}.")
     return said
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def stored(findings: Sequence[Finding]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
@@ -323,15 +323,13 @@ def _result(name: str, answers: dict, lm) -> Result:
             "log_likelihoods": [[round(x, 4) for x, _ in r["filtered_resps"]] for r in rows]}
 
 
-def results(out: str | Path) -> dict[str, Result]:
-    """{task: result} of a finished job's folder, with family, language and variant of each."""
-    out = Path(out)
-    names = read_json(out.with_name(f"{out.name}.settings.json"))["tasks"]
+def results(out: str | Path, names: Iterable[str]) -> dict[str, Result]:
+    """{task: result} of these tasks in a finished job's folder, with family, language, variant."""
     rows = {}
     for name in names:
         family, lang, variant = parsed(name)
-        rows[name] = read_json(out / f"{name}.json") | {"family": family, "lang": lang,
-                                                        "variant": variant}
+        found = read_json(Path(out) / f"{name}.json")
+        rows[name] = found | {"family": family, "lang": lang, "variant": variant}
     return rows
 
 

@@ -35,7 +35,7 @@ def claims_table(claims: Claims, caption: str) -> str:
             interval = f"{row['interval'][0]:+.1f} to {row['interval'][1]:+.1f}"
         n = ""
         if row["n"]:
-            n = f"{row['languages']} languages x {row['seeds']} seeds"
+            n = f"{row['languages']} lang. x {row['seeds']} seeds"
             if row["languages"] * row["seeds"] != row["n"]:
                 n = f"{row['n']} cells"
         cells = [escaped(row[key]) for key in ("claim", "section", "paper")]

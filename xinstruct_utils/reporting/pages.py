@@ -69,8 +69,8 @@ def lead_with_verdict(notebook: "NotebookNode") -> "NotebookNode":
 
     said = [cell for cell in notebook.cells if "verdict" in cell.metadata.get("tags", [])]
     if said:
-        first = v4.new_code_cell("", outputs=said[-1].outputs, execution_count=0,
-                                 metadata={"tags": ["remove-input"]})
+        first = v4.new_code_cell("# the verdict, from the end", outputs=said[-1].outputs,
+                                 execution_count=0, metadata={"tags": ["remove-input"]})
         notebook.cells.insert(1, first)
     return notebook
 
@@ -79,9 +79,10 @@ def _tidy_code(cell: "NotebookNode", suffix: str) -> None:
     """Label the figure of a code cell, fold what was injected, drop what is no result."""
     if figure := cell.metadata.get("mystnb", {}).get("figure"):
         figure["name"] += suffix
-    if "injected-parameters" in cell.metadata.get("tags", []):
-        folded = {"code_prompt_show": "Parameters given"}
-        cell.metadata |= {"tags": ["hide-input"], "mystnb": folded}
+    if words := _plumbing(cell):
+        shown = cell.metadata.get("mystnb", {}) | {"code_prompt_show": words}
+        tags = [*cell.metadata.get("tags", []), "hide-input"]
+        cell.metadata |= {"tags": list(dict.fromkeys(tags)), "mystnb": shown}
     outputs = []
     for output in cell.outputs:
         if output.output_type == "stream":
@@ -89,6 +90,20 @@ def _tidy_code(cell: "NotebookNode", suffix: str) -> None:
         if output.get("text", "-").strip() and WIDGET not in output.get("data", {}):
             outputs.append(output)
     cell.outputs = outputs
+
+
+def _plumbing(cell: "NotebookNode") -> str:
+    """What is folded of a cell that is no part of the argument, in words; "" of all others."""
+    tags = cell.metadata.get("tags", [])
+    if "injected-parameters" in tags:
+        return "Parameters given"
+    if "parameters" in tags:
+        return "Parameters"
+    if re.match(r"(import|from) ", cell.source):
+        return "Set-up"
+    if "launch.run" in cell.source:
+        return "How it is run"
+    return "What is noted" if cell.source.startswith("step.finish(") else ""
 
 
 def impersonal(text: str) -> str:
