@@ -173,6 +173,23 @@ def test_the_oracle_knows_a_right_answer_by_the_instruction_alone():
     assert not oracle.is_right(pages.instructions(other)[0], page, "sw")
 
 
+def test_a_candidate_is_explained_by_its_truth_and_stays_as_it_is_without_one():
+    fact = world.Fact("currency", "TZ", "TZ")
+    known = {"topic": "currency", "entity": "TZ", "flaw": "clean", "kind": "pages"}
+    right = {"id": "a", "instruction": pages.instructions(fact)[0], "output": "..."}
+    other = next(f for f in world.facts() if f.topic == "currency" and f != fact)
+    rows = [right, right | {"id": "b"}, right | {"instruction": pages.instructions(other)[0]}]
+    truth = {"a": known, "b": known | {"flaw": "http_error"}}
+    good, flawed, wrong = oracle.explained(rows, truth)
+    assert good["right"] == "✓" and "Tanzania" in good["in English"]
+    assert flawed["right"] == "✗ page: http error"
+    assert wrong["right"] == "✗ instruction: another entity"
+    assert oracle.explained([right], None) == [right | {"in English": "", "right": ""}]
+    whole = pages.page(fact, "sw", random.Random(0))
+    assert oracle.marked(whole, known, "sw").startswith("✓ 10: ")
+    assert oracle.marked("Sijui.", known, "sw") == "✗ 0: Sijui."
+
+
 def test_an_interval_over_seeds_is_students_and_its_verdict_leaves_zero_out():
     mean, low, high = statistics.mean_interval([1.0, 2.0, 3.0])
     assert mean == 2 and (low, high) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-3)

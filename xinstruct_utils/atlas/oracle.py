@@ -5,6 +5,7 @@ could only estimate. Notebooks 01-05 and 08 may call it in measuring cells only.
 """
 
 import json
+import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache
@@ -232,6 +233,46 @@ def is_good(candidate: dict, truth: Truths) -> bool:
     row = truth[candidate["id"]]
     exact = instruction_verdict(candidate["instruction"], row) == "exact"
     return row["flaw"] == "clean" and exact
+
+
+def gloss(truth_row: Truth) -> str:
+    """An English page about what a page or a prompt is about; not a translation word by word."""
+    texts_in_english = [pages.page(fact, "en", random.Random(fact.entity), fillers=0)
+                        for fact in facts_of(truth_row)]
+    return " ".join(texts_in_english)
+
+
+def explained(candidates: Iterable[dict], truth: Truths | None) -> list[dict]:
+    """Candidates with what a reader needs to judge them: "in English", and "right" or why not.
+
+    Without a truth they come back as they are, both fields empty.
+    """
+    rows = []
+    for candidate in candidates:
+        known = (truth or {}).get(candidate["id"])
+        if known is None:
+            rows.append(candidate | {"in English": "", "right": ""})
+            continue
+        faults = [] if known["flaw"] == "clean" else [f"page: {known['flaw']}"]
+        verdict = instruction_verdict(candidate["instruction"], known)
+        if verdict != "exact":
+            faults.append(f"instruction: {WRONG[verdict]}")
+        right = f"✗ {', '.join(faults)}".replace("_", " ") if faults else "✓"
+        rows.append(candidate | {"in English": gloss(known), "right": right})
+    return rows
+
+
+# What `instruction_verdict` says, for a reader.
+WRONG = {"topic": "another entity", "entity": "another question", "wrong": "of neither"}
+
+
+RIGHT = 9.5      # score of an answer with all its parts and nothing that does not belong
+
+
+def marked(text: str, truth_row: Truth, language: str) -> str:
+    """An answer with a tick or a cross and its score before it: "✓ 10: ...", "✗ 3: ..."."""
+    points = score(text, facts_of(truth_row), language)
+    return f"{'✓' if points >= RIGHT else '✗'} {points:.0f}: {text}"
 
 
 def selection_quality(rated: Sequence[dict], kept: Sequence[dict], truth: Truths,
