@@ -10,7 +10,7 @@ from pathlib import Path
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import write_json
 from xinstruct_utils.core.paths import REPO
-from xinstruct_utils.reporting import found, gate, pages, plots, publish_run, status
+from xinstruct_utils.reporting import found, gate, pages, plots, publish_run, settings, status
 
 
 def collect(run: str) -> Path:
@@ -28,6 +28,9 @@ def collect(run: str) -> Path:
         own = {page: pair for page, pair in checked.items() if page.lang == lang}
         pages.save(pages.summary(lang, own), out / f"{lang}.ipynb")
     chapters = pages.chapters(checked, out, first)
+    pages.diagram(checked, first, out)
+    (out / "settings.md").write_text(pages.fill("settings", keys=settings.keys()),
+                                     encoding="utf-8")
     results = pages.chapters(checked, out, "all")
     (out / "steps.png").write_bytes(plots.steps(status.step_costs(run)).data)
     manifests = [manifest for _, manifest in checked.values()]

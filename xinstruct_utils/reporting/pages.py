@@ -185,6 +185,32 @@ def claim(run: str, profile: Profile, out: Path) -> str:
     return fill("claim")
 
 
+def diagram(checked: Checked, lang: str, out: Path) -> None:
+    """Write out/method.png: the method (paper, Figure 2) with a language's counts in its boxes."""
+    counts = {(page.notebook, page.iteration, count["stage"]): count
+              for page, (_, manifest) in checked.items() if page.lang == lang
+              for count in manifest["counts"]}
+
+    def rows(notebook: str, stage: str) -> str:
+        """Rows that came out of a chapter's stage, of its last round."""
+        found = [count["out"] for (name, _, which), count in counts.items()
+                 if (name, which) == (notebook, stage)]
+        return f"{found[-1]:,}" if found else "?"
+
+    tuned = rows("08_instruction_tuning", "refined training rows")
+    pseudo = rows("04_refinement", "pseudo-ratings")
+    words = {"seed": f"{rows('01_seed_data', 'split')} seed pairs\nEnglish → native",
+             "corpus": f"{rows('02_corpus', 'cleaning')} native texts",
+             "generator": "generator\nwrites instructions",
+             "candidates": f"{rows('03_backtranslation', 'candidates')} candidates",
+             "follower": "follower\nanswers",
+             "ratings": f"{pseudo} pseudo-ratings\nteach the evaluator",
+             "kept": f"{rows('04_refinement', 'kept candidates')} kept\nby rating",
+             "clusters": f"{rows('05_diversification', 'sampled')} spread\nover clusters",
+             "tuned": f"tuned model\n{tuned} rows"}
+    (out / "method.png").write_bytes(plots.method(words).data)
+
+
 def strip(run: str, lang: str) -> str:
     """HTML of a language's verdicts, chapter by chapter; "" where no chapter has one."""
     rows = []
@@ -256,7 +282,8 @@ def contents(first: str, chapters: list[dict], results: list[dict], others: list
         f"The run in {languages.get(first).name}": chapters,
         "Results": results,
         "Other languages": [{"file": f"pages/{lang}"} for lang in others],
-        "About": [{"file": f} for f in ("reproduce", "pages/status", "references")],
+        "About": [{"file": f} for f in ("reproduce", "pages/settings", "exercises", "glossary",
+                                        "pages/status", "references")],
     }
     listed = [{"caption": name, "chapters": part} for name, part in parts.items() if part]
     return {"format": "jb-book", "root": "intro", "parts": listed}
