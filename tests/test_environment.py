@@ -94,8 +94,8 @@ def test_no_file_of_the_rooms_that_are_checked_is_let_off_as_a_whole():
 def test_help_is_the_first_target_and_lists_all_others():
     shown = make().stdout
     assert shown == make("help").stdout
-    wanted = ("help book test test-slow lab smoke run plan annotate publish publish-dataset "
-              "publish-model bench lint clean atlas-base atlas-opponent install-locked")
+    wanted = ("help book test test-slow lab smoke run plan annotate study publish publish-dataset "
+              "publish-model bench lint clean small-model atlas-base atlas-opponent install-locked")
     assert [line.split()[0] for line in shown.splitlines()] == wanted.split()
 
 

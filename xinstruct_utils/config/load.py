@@ -18,7 +18,7 @@ PROFILES = REPO / "profiles"
 ACCELERATE = PROFILES / "accelerate"
 YAML_ENDINGS = (".yaml", ".yml")
 # Names that are no folders, though a folder may be called so.
-PACKAGED = (*ATLAS_MODELS, ATLAS_OPPONENT, "minilm")
+PACKAGED = (*ATLAS_MODELS, ATLAS_OPPONENT, "minilm", "smollm2")
 # Models that a run tunes itself; a baseline or an opponent of that name would hide one of them.
 OUR_MODELS = ("refined", "unrefined", "seed")
 # Further ones that it can make the data of; the second and third in the Atlas only.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from xinstruct_utils.atlas import BASE_MODELS, OPPONENT
 from xinstruct_utils.core.errors import InputError
+from xinstruct_utils.models import small
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -35,9 +36,15 @@ def encoder_path(encoder: str) -> str:
 def model_path(name: str) -> str:
     """Where a model is: a packaged one for its name ("atlas", "atlas-large", "atlas-opponent").
 
-    Any other name is a folder or a hub id, and stands for itself. Raises InputError for a packaged
-    one that has not been trained yet.
+    "smollm2" is in the cache, once it has been fetched. Any other name is a folder or a hub id, and
+    stands for itself. Raises InputError for a packaged one that has not been trained yet, or one
+    that has not been fetched.
     """
+    if name == "smollm2":
+        if not small.is_there():
+            raise InputError(f"base_model 'smollm2' is not in {small.home()} yet; fetch it once "
+                             "with: make small-model")
+        return str(small.home())
     if name not in PACKAGED:
         return name
     if not (PACKAGED[name] / "config.json").exists():

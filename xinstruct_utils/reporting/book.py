@@ -29,7 +29,7 @@ def collect(run: str) -> Path:
         pages.save(pages.summary(lang, own), out / f"{lang}.ipynb")
     chapters = pages.chapters(checked, out, first)
     pages.diagram(checked, first, out)
-    (out / "settings.md").write_text(pages.fill("settings", keys=settings.keys()),
+    (out / "settings.md").write_text(pages.impersonal(pages.fill("settings", keys=settings.keys())),
                                      encoding="utf-8")
     results = pages.chapters(checked, out, "all")
     (out / "steps.png").write_bytes(plots.steps(status.step_costs(run)).data)

@@ -11,7 +11,7 @@ SHOWN = ("local", "modern", "paper")             # profiles whose values stand b
 def meanings() -> dict[str, str]:
     """{key: what it means}, from the comments of the notebooks' parameters cells."""
     found: dict[str, str] = {}
-    for path in sorted(notebooks_dir().glob("*.ipynb")):
+    for path in sorted(notebooks_dir().glob("[01][1-9]*.ipynb")):
         for cell in read_notebook(path.stem)["cells"]:
             if "parameters" in cell["metadata"].get("tags", []):
                 lines = "".join(cell["source"]).splitlines()
