@@ -69,14 +69,17 @@ def build_world(run: str, language: str, settings: Sizes) -> Written:
     for name, rows in sets.items():
         write_jsonl(prompts[name], rows)
     # What others make of it, for the paper's baselines (5.1); they may know of any fact.
-    mechanical = translator.pairs(language, 2 * settings.seed_size, seed)
-    write_jsonl(paths["translated"], [
-        {"id": f"translated-{language}-{n:05d}", "language": language,
-         "instruction": row["instruction"], "output": row["output"]}
-        for n, row in enumerate(mechanical)])
+    write_jsonl(paths["translated"], translated_pairs(language, 2 * settings.seed_size, seed))
     write_jsonl(paths["taught"], asked_of_a_teacher(language, 2 * settings.seed_size, seed))
     write_json(home / "key.json", key)
     return paths
+
+
+def translated_pairs(language: str, n: int, seed: int) -> list[dict]:
+    """`n` pairs in the language, out of English by the Atlas's translator, as rows of a file."""
+    return [{"id": f"translated-{language}-{number:05d}", "language": language,
+             "instruction": row["instruction"], "output": row["output"]}
+            for number, row in enumerate(translator.pairs(language, n, seed))]
 
 
 def asked_of_a_teacher(language: str, n: int, seed: int) -> list[dict]:
