@@ -293,6 +293,16 @@ def test_tables_are_numbered_and_named_by_their_section(toy):
     assert "<caption>Table 1.1. Rows</caption>" in text
 
 
+def test_a_page_without_captions_or_with_one_verdict_is_refused(tmp_path):
+    page = tmp_path / "x.html"
+    page.write_text('<table class="a"><caption>T</caption></table><table><tr></table>')
+    assert book.page_faults(page) == ["x.html: 1 of 2 tables have no caption"]
+    page.write_text('<div class="verdicts a"></div>')
+    assert "the verdict stands once" in book.page_faults(page)[0]
+    page.write_text(2 * '<div class="verdicts a"></div>')
+    assert book.page_faults(page) == []
+
+
 def test_a_verdict_stands_at_the_end_and_at_the_beginning(toy):
     said = v4.new_output("display_data", {"text/html": '<p class="verdict yes">Yes.</p>'})
     cell = v4.new_code_cell("conclude(step)", metadata={"tags": ["verdict"]}, outputs=[said],

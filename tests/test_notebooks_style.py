@@ -41,7 +41,16 @@ def faults(notebook, values, shown=SHOWN):
     """
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     return (size_faults(code) + source_faults(notebook) + prose_faults(notebook["cells"])
-            + code_faults(code) + parameter_faults(code, values, shown))
+            + code_faults(code) + parameter_faults(code, values, shown) + verdict_faults(code))
+
+
+def verdict_faults(code):
+    """A chapter ends with what it found, in words: the last cell but that which notes the rest."""
+    tagged = [k for k, cell in enumerate(code)
+              if "verdict" in cell["metadata"].get("tags", [])]
+    if tagged == [len(code) - 2] and "conclude(step" in source(code[-2]):
+        return []
+    return [f"cells tagged verdict: {tagged}, expected the last but one, which calls conclude"]
 
 
 def size_faults(code):
@@ -177,6 +186,7 @@ def good():
                   tags=["parameters"])]
     for k in range(12):
         cells += [cell("markdown", "Because."), cell("code", f"x = {k}")]
+    cells[-3] = cell("code", "conclude(step)", tags=["verdict"])
     return {"metadata": {}, "cells": cells}
 
 
@@ -215,6 +225,8 @@ def put(index, text):
     (put(3, "from argparse import ArgumentParser"), "argparse"),
     (lambda nb: nb["cells"][1]["metadata"].clear(), "0 cells are tagged"),
     (lambda nb: nb["cells"][3]["metadata"].update(tags=["parameters"]), "2 cells are tagged"),
+    (lambda nb: nb["cells"][-3]["metadata"].clear(), "cells tagged verdict: []"),
+    (put(-3, "x = 1"), "which calls conclude"),
     (put(1, "keep = 3  # best"), "no typed literal"),
     (put(1, "keep: int = 3"), "keep has no comment"),
     (put(1, "keep: int = 4  # best"), "keep is 4, profiles/atlas.yaml has 3"),

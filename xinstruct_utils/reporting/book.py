@@ -53,7 +53,22 @@ def build(run: str) -> Path:
         output = builder.stdout + builder.stderr
         lines = re.findall(r".*(?:WARNING|ERROR|Error:).*", output) or [builder.stderr]
         raise InputError("\n  ".join(["jupyter-book could not build the pages:", *lines]))
-    return REPO / "book/_build/html/index.html"
+    html = REPO / "book/_build/html"
+    if faults := [fault for page in sorted((html / "pages").glob("*.html"))
+                  for fault in page_faults(page)]:
+        raise InputError("\n  ".join(["these pages are not fit to be read:", *faults]))
+    return html / "index.html"
+
+
+def page_faults(page: Path) -> list[str]:
+    """What a generated page lacks: a caption over a table, a verdict at both ends of a chapter."""
+    text = page.read_text(encoding="utf-8")
+    tables = re.findall(r"<table\b.*?</table>", text, re.S)
+    bare = sum("<caption" not in table for table in tables)
+    faults = [f"{page.name}: {bare} of {len(tables)} tables have no caption"] if bare else []
+    if text.count('class="verdicts') == 1:
+        faults.append(f"{page.name}: the verdict stands once, not at the beginning and the end")
+    return faults
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
