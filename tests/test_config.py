@@ -58,7 +58,7 @@ def test_a_bad_profile_is_one_error_that_names_file_and_key(tmp_path, text, word
 
 
 def test_an_unknown_profile_names_the_known_ones():
-    with pytest.raises(InputError, match="no profile 'atlass'.*atlas, local, modern, paper, smoke"):
+    with pytest.raises(InputError, match="no profile 'atlass'.*atlas, local, modern, paper, small, smoke, study"):
         load_profile("atlass")
 
 
@@ -91,7 +91,7 @@ def test_paths_become_absolute_so_that_a_run_goes_on_from_anywhere(tmp_path, mon
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
     made = load_profile("local", seed_path="{lang}/s.jsonl", corpus_path="c.jsonl",
-                        base_model="model")
+                        base_model="model", learning_rate=1e-5)
     assert made.seed_path == str(tmp_path / "{lang}/s.jsonl")
     assert made.base_model == str(tmp_path / "model")
     assert load_profile("atlas").base_model == "atlas" and "/" in load_profile("paper").base_model
@@ -143,6 +143,15 @@ def test_evaluation_prompts_are_a_setting_of_the_corpus_only_where_it_is_deconta
         assert values["benchmarks"] == seen
 
 
+def test_a_real_model_is_not_trained_with_a_toys_learning_rate():
+    real = {"base_model": "some/model-7b"}
+    with pytest.raises(InputError, match="learning_rate is 0.001.*would ruin some/model-7b.*1e-5"):
+        load_profile("local", **real)
+    assert load_profile("local", **real, learning_rate=1e-5).learning_rate == 1e-5
+    assert load_profile("local", **real, lora_rank=16).lora_rank == 16
+    assert load_profile("local").base_model == "atlas"
+
+
 @pytest.mark.parametrize("named", ["x.jsonl", "seed=x.jsonl", "a/b=x.jsonl", "x=", "rated=x.jsonl",
                                    "rate"])
 def test_a_bad_baseline_is_one_error(named):
@@ -155,7 +164,7 @@ def test_baselines_may_bear_the_papers_names_or_be_made_by_the_run(monkeypatch, 
     named = ["rated", "translated", "distilled", "Bactrian-M 13B=/b.jsonl"]
     assert load_profile("smoke", baselines=named).baselines == named
     with pytest.raises(InputError, match="expected rated or name=file.jsonl.*translated came"):
-        load_profile("local", baselines=["rated", "translated"], base_model="x")
+        load_profile("local", baselines=["rated", "translated"])
 
 
 def test_files_of_baselines_become_absolute(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ YAML_ENDINGS = (".yaml", ".yml")
 PACKAGED = (*ATLAS_MODELS, ATLAS_OPPONENT, "minilm", "smollm2")
 # Models that a run tunes itself; a baseline or an opponent of that name would hide one of them.
 OUR_MODELS = ("refined", "unrefined", "seed")
+LARGEST_RATE = 5e-4      # of full training of a model that is no toy
 # Further ones that it can make the data of; the second and third in the Atlas only.
 MADE = ("rated", "translated", "distilled")
 
@@ -117,6 +118,17 @@ def lack_of_a_judge(profile: Profile) -> str | None:
     return None
 
 
+def a_toys_learning_rate(profile: Profile) -> str | None:
+    """A real model is not trained with the rate of the Atlas's, which is much smaller."""
+    toy = profile.base_model in ATLAS_MODELS or profile.source == "atlas"
+    if toy or profile.lora_rank or profile.learning_rate <= LARGEST_RATE:
+        return None
+    return (f"learning_rate is {profile.learning_rate}, which suits the Atlas's toy model and "
+            f"would ruin {profile.base_model}; for full training set it to about 2e-4 below a "
+            "billion parameters and 1e-5 above (paper: 1e-5), or train adapters: "
+            'SET="lora_rank=32 learning_rate=2e-4"')
+
+
 # What no single key can say; each gives the fault in words, or None.
 def keys_in_settings(profile: Profile) -> str | None:
     """Settings are written into the run, so no key may stand in one."""
@@ -131,6 +143,7 @@ def keys_in_settings(profile: Profile) -> str | None:
 
 CHECKS: tuple[Callable[[Profile], str | None], ...] = (
     keys_in_settings,
+    a_toys_learning_rate,
     lack_of_sources,
     lack_of_servers,
     other_number_of_processes,
