@@ -406,7 +406,7 @@ def test_a_study_publishes_results_and_figures_of_its_runs(toy, monkeypatch):
     )
     out = study.publish("toy")
     names = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
-    assert names == ["figures.json", *(f"seed0/all/13_results/{name}" for name in (
+    assert names == ["claim.png", "figures.json", *(f"seed0/all/13_results/{name}" for name in (
         "figures.json", "manifest.json", "notebook.ipynb"))]
     made = json.loads((out / "figures.json").read_text())
     assert made["kept_precision"] == {"sw": {"0": [0.5, 0.6]}} and len(made["claims"]) > 10

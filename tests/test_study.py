@@ -31,6 +31,20 @@ def test_wins_minus_losses_have_an_interval_over_cells():
     assert row["sw"] == {"0": 20, "1": 30} and row["fi"] == {"0": 10}
 
 
+def test_the_front_figure_has_all_cells_and_each_language(tmp_path):
+    contest = {"win": 0.5, "lose": 0.3, "n": 300, "low": 0.1, "high": 0.3}
+    for run, code in (("a", "sw"), ("b", "sw"), ("a", "fi")):
+        write_json(tmp_path / run / code / "09_judge_evaluation/measures.json",
+                   {"refined_vs_seed": contest | {"win": 0.6 if run == "b" else 0.5}})
+    rows = study.front({"0": tmp_path / "a", "1": tmp_path / "b"})
+    assert list(rows) == ["refined vs seed, all", "refined vs seed, fi", "refined vs seed, sw"]
+    assert rows["refined vs seed, all"]["n"] == 3
+    assert rows["refined vs seed, fi"] == {"value": pytest.approx(0.2), "low": 0.1, "high": 0.3,
+                                           "n": 300}
+    assert rows["refined vs seed, sw"]["n"] == 600
+    assert rows["refined vs seed, sw"]["value"] == pytest.approx(0.25)
+
+
 def test_claims_are_over_all_cells():
     claims = {row["name"]: row for row in study.figures(RUNS)["claims"]}
     assert claims["refined_vs_seed"]["n"] == 3 and claims["refined_vs_seed"]["seeds"] == 2

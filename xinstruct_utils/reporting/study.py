@@ -15,7 +15,7 @@ from xinstruct_utils.core.files import read_json, write_json
 from xinstruct_utils.core.paths import REPO, root
 from xinstruct_utils.evaluation.findings import Figures, of_claims
 from xinstruct_utils.evaluation.statistics import mean_interval
-from xinstruct_utils.reporting import found, publish_run
+from xinstruct_utils.reporting import found, plots, publish_run
 from xinstruct_utils.reporting.gate import Page, check
 
 NOTEBOOKS = ("12_ablations", "13_results", "14_evaluator")
@@ -79,6 +79,32 @@ def _balance(runs: Mapping[str, Figures], contest: str) -> dict[str, Any]:
     return {"mean": round(mean, 2), "ci95": ci95, "cells": len(values)} | _by_language(points)
 
 
+def front(runs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Rows of the front figure, as `plots.balances` takes them: each contest in all, then by
+    language.
+
+    Over seeds the interval is Student's; a language of one seed has that over its prompts.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for contest in CONTESTS[:2]:
+        judged = [read_json(path)[contest] | {"language": path.parts[-3]}
+                  for folder in runs.values()
+                  for path in sorted(folder.glob("*/09_judge_evaluation/measures.json"))
+                  if contest in read_json(path)]
+        words = contest.replace("_", " ")
+        if judged:
+            mean, low, high = mean_interval([own["win"] - own["lose"] for own in judged])
+            rows[f"{words}, all"] = {"value": mean, "low": low, "high": high, "n": len(judged)}
+        for code in dict.fromkeys(own["language"] for own in judged):
+            mine = [own for own in judged if own["language"] == code]
+            mean, low, high = mean_interval([own["win"] - own["lose"] for own in mine])
+            if len(mine) == 1:
+                low, high = mine[0].get("low"), mine[0].get("high")
+            rows[f"{words}, {code}"] = {"value": mean, "low": low, "high": high,
+                                        "n": sum(own["n"] for own in mine)}
+    return rows
+
+
 def _facts(folder: Path) -> dict[str, Any]:
     """What made a run: languages, commit, machine, time, of its manifests."""
     manifests = [read_json(path) for path in sorted(folder.glob("*/[0-9]*/**/manifest.json"))]
@@ -123,6 +149,7 @@ def publish(name: str, experiments: str = "") -> Path:
                 for seed, folder in runs.items()}
     facts = {seed: _facts(folder) for seed, folder in folders.items()}
     write_json(draft / "figures.json", {"runs": facts} | figures(measured))
+    (draft / "claim.png").write_bytes(plots.balances(front(runs)).data)
     shutil.rmtree(out, ignore_errors=True)
     draft.rename(out)
     found.renew(REPO / "README.md", found.STUDY, found.claims_of(out / "figures.json"))
