@@ -182,8 +182,9 @@ def _rater_gap(figures: Figures) -> dict[str, float]:
 
 
 CLAIMS = (
-    Claim("refined_vs_unrefined", "Refined data teach more than as many unrefined ones", "3.3, 5.4",
-          "implied: the rounds are the method", _balance("refined_vs_unrefined")),
+    Claim("refined_vs_unrefined", "Data chosen by the run's ranking teach more than as many "
+          "unrefined ones", "3.3, 5.4", "implied: the rounds are the method",
+          _balance("refined_vs_unrefined")),
     Claim("rated_vs_unrefined", "What the evaluator would choose teaches more than as many "
           "unrefined ones", "3.3, 5.4", "implied", _balance("rated_vs_unrefined")),
     Claim("refined_vs_seed", "The mined data teach more than the seed pairs alone", "C.3",
@@ -264,14 +265,16 @@ def failures(claims: Iterable[Mapping[str, Any]]) -> list[str]:
             figure += f" (95% interval {row['interval'][0]:.1f} to {row['interval'][1]:.1f})"
         word = {"opposite": "The opposite was seen",
                 "not seen": "This was not seen"}[row["verdict"]]
-        cells = f"{_counted(row['languages'], 'language')} and {_counted(row['seeds'], 'seed')}"
+        languages = counted_noun(row["languages"], "language")
+        cells = f"{languages} and {counted_noun(row['seeds'], 'seed')}"
         if row["n"] == 1:
             cells = "one cell, which decides nothing"
         said.append(f"{row['claim']} ({row['section']}). {word}: {figure}, {cells}.")
     return said
 
 
-def _counted(n: int, noun: str) -> str:
+def counted_noun(n: int, noun: str) -> str:
+    """A number and its noun: "1 seed", "3 seeds"."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 

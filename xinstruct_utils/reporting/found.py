@@ -11,6 +11,7 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.files import read_json
 from xinstruct_utils.core.markup import escaped
 from xinstruct_utils.core.paths import root, step_dir
+from xinstruct_utils.evaluation.findings import counted_noun as counted
 from xinstruct_utils.evaluation.findings import failures
 
 STUDY = "study"                                  # name of the published run that is the study
@@ -35,7 +36,7 @@ def claims_table(claims: Claims, caption: str) -> str:
             interval = f"{row['interval'][0]:+.1f} to {row['interval'][1]:+.1f}"
         n = ""
         if row["n"]:
-            n = f"{row['languages']} lang. x {row['seeds']} seeds"
+            n = f"{counted(row['languages'], 'language')} x {counted(row['seeds'], 'seed')}"
             if row["languages"] * row["seeds"] != row["n"]:
                 n = f"{row['n']} cells"
         cells = [escaped(row[key]) for key in ("claim", "section", "paper")]
@@ -108,7 +109,7 @@ def summary(claims: Claims) -> str:
         interval = ""
         if row["interval"]:
             interval = f" ({row['interval'][0]:+.1f} to {row['interval'][1]:+.1f})"
-        cells = f"{row['languages']} languages, {row['seeds']} seeds"
+        cells = f"{counted(row['languages'], 'language')}, {counted(row['seeds'], 'seed')}"
         line = (f"{row['claim']} ({row['section']})", f"{row['here']:+.1f}{interval}", cells,
                 f"**{row['verdict']}**")
         lines.append(f"| {' | '.join(line)} |")
