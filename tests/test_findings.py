@@ -47,6 +47,7 @@ def test_what_is_counted_is_all_or_not():
 def run_of(win, lose, kept=(0.4, 0.5), random=0.3):
     return {"win_rate": {"refined_vs_seed": win}, "lose_rate": {"refined_vs_seed": lose},
             "kept_precision": dict.fromkeys(win, list(kept)),
+            "evaluator_precision": dict.fromkeys(win, list(kept)),
             "random_precision": dict.fromkeys(win, random)}
 
 
@@ -121,6 +122,6 @@ def test_a_readme_is_renewed_between_its_marks_only(tmp_path):
     assert not found.renew(readme, "other", claims) and not found.renew(readme, "atlas", [])
     assert found.renew(readme, "atlas", claims) and found.renew(readme, "atlas", claims)
     text = readme.read_text()
-    assert text.startswith("before\n<!-- found atlas -->\n3 of 3") and "stale" not in text
-    assert text.endswith("<!-- end of found -->\nafter\n") and text.count("**holds**") == 3
+    assert text.startswith("before\n<!-- found atlas -->\n4 of 4") and "stale" not in text
+    assert text.endswith("<!-- end of found -->\nafter\n") and text.count("**holds**") == 4
     assert not found.renew(tmp_path / "absent.md", "atlas", claims)
