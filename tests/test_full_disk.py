@@ -36,6 +36,7 @@ STEPS = [
     "sw/11_human_evaluation",
     "sw/12_ablations",
     "all/13_results",
+    "all/15_paper_tables",
 ]
 PAGE = 4096
 

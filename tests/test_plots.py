@@ -28,6 +28,14 @@ FULL = {
             "too few": {"a": {"x": (1.0, 1.0, 1.0)}},
         },
     ),
+    "balances": (
+        {
+            "a vs b": {"value": 0.1, "low": 0.05, "high": 0.15, "n": 300},
+            "a vs c": {"value": -0.1, "low": -0.2, "high": -0.05, "n": 300},
+            "b vs c": {"value": 0.0, "low": None, "high": None, "n": 1},
+            "not judged": {"value": None, "n": 0},
+        },
+    ),
     "losses": ({"small": [[50, 3.0], [100, 1.2]], "large": [[50, 2.5], [100, 0.9]]},),
     "steps": (
         [
@@ -37,7 +45,9 @@ FULL = {
     ),
     "sunburst": ([[("write", "story")], [("write", "poem"), ("name", "city")], []],),
 }
+FULL["method"] = ({name: f"{name}\n5 rows" for name in plots.BOXES},)
 EMPTY = {
+    "balances": ({"a": {"value": None}},),
     "lengths": ({},),
     "census": ({},),
     "cluster_map": (np.zeros((0, 5)), []),
@@ -78,7 +88,14 @@ def test_every_figure_is_tested():
         for name, f in vars(plots).items()
         if callable(f) and hasattr(f, "__wrapped__") and not name.startswith("_")
     }
-    assert made == set(FULL) == set(EMPTY)
+    assert made == set(FULL) == {*EMPTY, "method"}      # the diagram holds without counts
+
+
+def test_an_interval_that_holds_zero_is_grey_and_hollow():
+    lines = [line for line in plots.balances(*FULL["balances"]).figure.axes[0].lines
+             if line.get_marker() in ("o", "D")]
+    assert [line.get_marker() for line in lines] == ["o", "o", "D"]
+    assert lines[-1].get_markerfacecolor() == "white"
 
 
 def test_what_was_not_measured_is_a_gap_and_not_a_zero():
