@@ -164,6 +164,8 @@ def summary(lang: str, checked: Checked) -> "NotebookNode":
         title = re.search(r"^# (.+)$", prose, re.M)[1]
         if shown := _shown_cells(notebook, f"-{lang}"):
             cells += [v4.new_markdown_cell(f"## {title}"), *shown]
+    for place, cell in enumerate(cells):          # they come from several notebooks
+        cell["id"] = f"{lang}-{place}"
     return v4.new_notebook(cells=cells, metadata=next(iter(last.values())).metadata)
 
 
