@@ -64,8 +64,7 @@ def variants(own: Setup, rounds: int = 1) -> dict[tuple[str, str], Setup]:
         "last follower, right ones": {"left out": {"answers_of": rounds, "right_left_out": True}},
         "ratings": {"2 against the rest": {"binary": True}},
         "head": {"regression on the last state": {"head": "regression"}},
-        "together": {"all seed pairs, 4 mismatched, 8 epochs": {
-            "with_d0x": True, "mismatched": 4, "epochs": 8}}}
+        "together": {"all seed pairs, 4 mismatched": {"with_d0x": True, "mismatched": 4}}}
     made = {("the run's own", ""): own}
     for factor, levels in changes.items():
         for level, change in levels.items():
