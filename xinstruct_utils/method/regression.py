@@ -8,7 +8,7 @@ rates (settings of `inference.local`).
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xinstruct_utils.core.files import read_jsonl
 from xinstruct_utils.core.process import finish_job
@@ -70,7 +70,7 @@ def _learn(s: dict) -> None:
 
     set_seed(s["seed"])
     model, tokenizer = load(s["base_model"])
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in read_jsonl(s["input"]):
         ids, _ = token_ids(tokenizer, row["prompt"])
         if len(ids) <= s["max_length"]:
