@@ -47,6 +47,11 @@ def test_with_one_round_there_is_no_other_follower():
     assert not factors & {"follower of round", "last follower, right ones"}
 
 
+def test_hard_mismatches_are_a_variant_only_where_a_pair_has_several():
+    assert ("mismatches", "hard") not in experiments.variants(OWN)
+    assert ("mismatches", "hard") in experiments.variants(replace(OWN, mismatched=2))
+
+
 def test_a_level_that_the_run_has_itself_is_no_variant():
     setups = experiments.variants(replace(OWN, epochs=1))
     assert ("epochs", "1") not in setups and ("epochs", "8") in setups
@@ -75,8 +80,8 @@ def test_a_lesson_is_what_its_setup_says():
     later = experiments.lesson(experiments.variants(OWN, 3)["follower of round", "3"], D0R, D0X,
                                ANSWERS, 0, never)
     assert {r["output"] for r in later if r["kind"] == "follower"} == {"Jibu lingine kabisa 3."}
-    hard, easy = (experiments.lesson(setups["mismatches", level], D0R, D0X, ANSWERS, 0, never)
-                  for level in ("hard", "random"))
+    hard, easy = (experiments.lesson(replace(OWN, hard=level), D0R, D0X, ANSWERS, 0, never)
+                  for level in ("all", "none"))
     assert [row["output"] for row in hard] != [row["output"] for row in easy]
 
 

@@ -26,7 +26,7 @@ from xinstruct_utils.models.loading import load
 from xinstruct_utils.models.tokenization import rating_tokens, token_ids
 from xinstruct_utils.prompts.replies import tagged
 from xinstruct_utils.prompts.requests import rating_request
-from xinstruct_utils.reporting import book, gate, plots, publish, tables
+from xinstruct_utils.reporting import book, contest_plots, gate, plots, publish, tables
 from xinstruct_utils.reporting.display import show_rows
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -193,7 +193,7 @@ def test_figures_take_hostile_names_as_they_are():
     names = {INLINE: 3, "$\\frac{": 2, "_hidden": 1, "a\nb": 1}
     assert plots.census(names, 5).data.startswith(b"\x89PNG")
     share = {"win": 0.5, "tie": 0.25, "lose": 0.25, "low": 0.4, "high": 0.6, "n": 4, "unparsed": 0}
-    assert plots.wins(dict.fromkeys(names, share)).data.startswith(b"\x89PNG")
+    assert contest_plots.wins(dict.fromkeys(names, share)).data.startswith(b"\x89PNG")
 
 
 # Cards

@@ -9,7 +9,9 @@ import warnings
 import numpy as np
 import pytest
 
-from xinstruct_utils.reporting import house_style, plots
+from xinstruct_utils.reporting import contest_plots, diagram, house_style, plots
+
+MODULES = (plots, contest_plots, diagram)
 
 WIN = {"win": 0.5, "tie": 0.25, "lose": 0.25, "unparsed": 0.0, "n": 8}
 FULL = {
@@ -45,7 +47,7 @@ FULL = {
     ),
     "sunburst": ([[("write", "story")], [("write", "poem"), ("name", "city")], []],),
 }
-FULL["method"] = ({name: f"{name}\n5 rows" for name in plots.BOXES},)
+FULL["method"] = ({name: f"{name}\n5 rows" for name in diagram.BOXES},)
 EMPTY = {
     "balances": ({"a": {"value": None}},),
     "lengths": ({},),
@@ -61,6 +63,11 @@ EMPTY = {
 }
 
 
+def figure_named(name):
+    """The figure of that name, in whichever module it is."""
+    return next(getattr(module, name) for module in MODULES if hasattr(module, name))
+
+
 def texts(image):
     """All words of a figure."""
     from matplotlib.text import Text
@@ -72,27 +79,28 @@ def texts(image):
 def test_a_figure_is_a_wide_png_without_warnings_and_the_same_each_time(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first, again = (getattr(plots, name)(*FULL[name]) for _ in "ab")
+        first, again = (figure_named(name)(*FULL[name]) for _ in "ab")
     assert first.data[:8] == b"\x89PNG\r\n\x1a\n" and first.data == again.data
     assert first.figure.get_size_inches()[0] == house_style.WIDTH
 
 
 @pytest.mark.parametrize("name", EMPTY)
 def test_a_figure_without_data_says_so(name):
-    assert "This run has no" in texts(getattr(plots, name)(*EMPTY[name]))
+    assert "This run has no" in texts(figure_named(name)(*EMPTY[name]))
 
 
 def test_every_figure_is_tested():
     made = {
         name
-        for name, f in vars(plots).items()
+        for module in MODULES
+        for name, f in vars(module).items()
         if callable(f) and hasattr(f, "__wrapped__") and not name.startswith("_")
     }
     assert made == set(FULL) == {*EMPTY, "method"}      # the diagram holds without counts
 
 
 def test_an_interval_that_holds_zero_is_grey_and_hollow():
-    lines = [line for line in plots.balances(*FULL["balances"]).figure.axes[0].lines
+    lines = [line for line in contest_plots.balances(*FULL["balances"]).figure.axes[0].lines
              if line.get_marker() in ("o", "D")]
     assert [line.get_marker() for line in lines] == ["o", "o", "D"]
     assert lines[-1].get_markerfacecolor() == "white"
@@ -104,26 +112,27 @@ def test_what_was_not_measured_is_a_gap_and_not_a_zero():
 
 
 def test_win_bars_carry_counts_and_n():
-    words = texts(plots.wins(*FULL["wins"]))
+    words = texts(contest_plots.wins(*FULL["wins"]))
     assert "n = 8" in words and "unparsed" in words and words.startswith("4 | 2 | 2")
 
 
 def test_intervals_are_drawn_where_they_are_known():
     assert "n = 8, 10% to 90% won" in texts(
-        plots.wins({"a": WIN | {"win_low": 0.1, "win_high": 0.9}})
+        contest_plots.wins({"a": WIN | {"win_low": 0.1, "win_high": 0.9}})
     )
-    assert "won" not in texts(plots.wins(*FULL["wins"]))
-    lines = plots.radar(*FULL["radar"]).figure.axes[0].collections
+    assert "won" not in texts(contest_plots.wins(*FULL["wins"]))
+    lines = contest_plots.radar(*FULL["radar"]).figure.axes[0].collections
     ends = [path.vertices[:, 1].tolist() for path in lines[0].get_paths()]
     assert len(lines) == 2 and ends[:2] == [[0.4, 0.6], [0.1, pytest.approx(0.3)]]
 
 
 def test_an_empty_figure_says_what_is_missing():
-    assert "This run has no prompts with a level" in texts(plots.wins({}, "prompts with a level"))
+    nothing = contest_plots.wins({}, "prompts with a level")
+    assert "This run has no prompts with a level" in texts(nothing)
 
 
 def test_a_category_without_a_share_leaves_a_gap_in_the_radar():
-    axes = plots.radar(*FULL["radar"]).figure.axes
+    axes = contest_plots.radar(*FULL["radar"]).figure.axes
     assert (
         len(axes) == 1
         and np.isnan(axes[0].lines[1].get_ydata()[1])
@@ -139,7 +148,8 @@ def test_steps_keep_start_up_apart():
 
 
 def test_hostile_names_are_drawn_and_not_run():
-    assert "$\\frac$" in texts(plots.wins({"$\\frac$ <script>": WIN}))  # mathtext would raise on it
+    # mathtext would raise on it
+    assert "$\\frac$" in texts(contest_plots.wins({"$\\frac$ <script>": WIN}))
 
 
 def test_series_differ_without_colour():

@@ -121,15 +121,15 @@ class Claim:
     cells: Callable[[Figures], Mapping[str, float | None]]
 
 
+def balance(figures: Figures, contest: str) -> dict[str, float]:
+    """Wins minus losses of a contest, {language: share}; {} where it was not judged."""
+    wins, losses = (figures.get(rate, {}).get(contest, {}) for rate in ("win_rate", "lose_rate"))
+    return {code: wins[code] - losses[code] for code in wins if code in losses}
+
+
 def _balance(contest: str) -> Callable[[Figures], dict[str, float]]:
-    """Wins minus losses of a contest."""
-
-    def cells(figures: Figures) -> dict[str, float]:
-        wins, losses = (figures.get(rate, {}).get(contest, {}) for rate in
-                        ("win_rate", "lose_rate"))
-        return {code: wins[code] - losses[code] for code in wins if code in losses}
-
-    return cells
+    """The cells of a claim about a contest."""
+    return lambda figures: balance(figures, contest)
 
 
 def _last_precision(name: str) -> Callable[[Figures], dict[str, float]]:

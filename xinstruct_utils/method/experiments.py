@@ -56,7 +56,9 @@ def variants(own: Setup, rounds: int = 1) -> dict[tuple[str, str], Setup]:
         "kinds": {"mismatched only": {"damaged": 0, "follower": 0},
                   "without damaged": {"damaged": 0}, "without the follower's": {"follower": 0}},
         "mismatched a pair": {"2": {"mismatched": 2}, "4": {"mismatched": 4}},
-        "mismatches": {"random": {"hard": "none"}, "hard": {"hard": "all"}},
+        # of a single mismatch, the hard half is that one
+        "mismatches": {"random": {"hard": "none"},
+                       **({"hard": {"hard": "all"}} if own.mismatched > 1 else {})},
         "true outputs": {"once, as the paper": {"true": 1}},
         "order": {"output first": {"output_first": True}},
         "right ones rated 1": {"left out": {"right_left_out": True}},

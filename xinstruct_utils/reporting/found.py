@@ -79,15 +79,13 @@ def _part(claims: Claims, name: str, absent: str) -> str:
     if not measured:
         return absent
     held = sum(row["verdict"] == "holds" for row in measured)
-    lines = [f"{held} of {len(measured)} measured claims hold."]
+    parts = [f"{held} of {len(measured)} measured claims hold."]
     if said := failures(measured):
-        lines.append("What failed, or was not seen:")
-        lines += [f"- {escaped(sentence)}" for sentence in said]
-    tables = [claims_table(claims, f"Claims of the paper, {name}"),
+        parts.append("What failed, or was not seen:")
+        parts.append("\n".join(f"- {escaped(sentence)}" for sentence in said))
+    parts += [claims_table(claims, f"Claims of the paper, {name}"),
               languages_table(claims, f"The same by language, {name}: mean over seeds, points")]
-    body = "\n".join(lines[:2]) if len(lines) > 1 else lines[0]
-    listed = "\n".join(lines[2:])
-    return "\n\n".join(part for part in (body.replace("\n", "\n\n"), listed, *tables) if part)
+    return "\n\n".join(parts)
 
 
 def words(run: str, profile: Profile) -> dict[str, str]:

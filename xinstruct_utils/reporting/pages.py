@@ -12,7 +12,8 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.files import read_json
 from xinstruct_utils.core.markup import escaped
 from xinstruct_utils.core.paths import REPO, root, step_dir
-from xinstruct_utils.reporting import gate, plots, status
+from xinstruct_utils.reporting import contest_plots, gate, status
+from xinstruct_utils.reporting import diagram as diagrams
 from xinstruct_utils.reporting.gate import Checked
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def claim(run: str, profile: Profile, out: Path) -> str:
                 row = {"value": shares["win"] - shares["lose"], "low": shares.get("low"),
                        "high": shares.get("high"), "n": shares["n"]}
                 rows[f"{name.replace('_', ' ')}, {languages.get(lang).name}"] = row
-    (out / "claim.png").write_bytes(plots.balances(rows).data)
+    (out / "claim.png").write_bytes(contest_plots.balances(rows).data)
     return fill("claim")
 
 
@@ -210,7 +211,7 @@ def diagram(checked: Checked, lang: str, out: Path) -> None:
              "kept": f"{rows('04_refinement', 'kept candidates')} kept\nby rating",
              "clusters": f"{rows('05_diversification', 'sampled')} spread\nover clusters",
              "tuned": f"tuned model\n{tuned} rows"}
-    (out / "method.png").write_bytes(plots.method(words).data)
+    (out / "method.png").write_bytes(diagrams.method(words).data)
 
 
 def strip(run: str, lang: str) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json, write_json
 from xinstruct_utils.core.paths import REPO, root
-from xinstruct_utils.evaluation.findings import Figures, of_claims
+from xinstruct_utils.evaluation.findings import Figures, balance, of_claims
 from xinstruct_utils.evaluation.statistics import mean_interval
-from xinstruct_utils.reporting import found, plots, publish_run
+from xinstruct_utils.reporting import contest_plots, found, publish_run
 from xinstruct_utils.reporting.gate import Page, check
 
 NOTEBOOKS = ("12_ablations", "13_results", "14_evaluator")
@@ -51,8 +51,8 @@ def figures(runs: Mapping[str, Figures]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name in (*PER_ROUND, "random_precision"):
         out[name] = _by_language({seed: own.get(name, {}) for seed, own in runs.items()})
-    out["win_minus_lose_ci95"] = {contest: balance for contest in CONTESTS
-                                  if (balance := _balance(runs, contest))}
+    out["win_minus_lose_ci95"] = {contest: row for contest in CONTESTS
+                                  if (row := _balance(runs, contest))}
     out["claims"] = of_claims(runs)
     return out
 
@@ -66,11 +66,8 @@ def _by_language(values: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
 
 def _balance(runs: Mapping[str, Figures], contest: str) -> dict[str, Any]:
     """Wins minus losses of a contest over seeds and languages, in points; {} where none is."""
-    points = {}
-    for seed, own in runs.items():
-        wins, losses = (own.get(rate, {}).get(contest, {}) for rate in ("win_rate", "lose_rate"))
-        points[seed] = {code: round(100 * (wins[code] - losses[code]), 2)
-                        for code in wins if code in losses}
+    points = {seed: {code: round(100 * value, 2) for code, value in balance(own, contest).items()}
+              for seed, own in runs.items()}
     values = [value for own in points.values() for value in own.values()]
     if not values:
         return {}
@@ -80,17 +77,15 @@ def _balance(runs: Mapping[str, Figures], contest: str) -> dict[str, Any]:
 
 
 def front(runs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """Rows of the front figure, as `plots.balances` takes them: each contest in all, then by
-    language.
+    """Rows for `contest_plots.balances`: each contest over all cells, then by language.
 
     Over seeds the interval is Student's; a language of one seed has that over its prompts.
     """
     rows: dict[str, dict[str, Any]] = {}
+    measured = [(path.parts[-3], read_json(path)) for folder in runs.values()
+                for path in sorted(folder.glob("*/09_judge_evaluation/measures.json"))]
     for contest in CONTESTS[:2]:
-        judged = [read_json(path)[contest] | {"language": path.parts[-3]}
-                  for folder in runs.values()
-                  for path in sorted(folder.glob("*/09_judge_evaluation/measures.json"))
-                  if contest in read_json(path)]
+        judged = [own[contest] | {"language": code} for code, own in measured if contest in own]
         words = contest.replace("_", " ")
         if judged:
             mean, low, high = mean_interval([own["win"] - own["lose"] for own in judged])
@@ -149,7 +144,7 @@ def publish(name: str, experiments: str = "") -> Path:
                 for seed, folder in runs.items()}
     facts = {seed: _facts(folder) for seed, folder in folders.items()}
     write_json(draft / "figures.json", {"runs": facts} | figures(measured))
-    (draft / "claim.png").write_bytes(plots.balances(front(runs)).data)
+    (draft / "claim.png").write_bytes(contest_plots.balances(front(runs)).data)
     shutil.rmtree(out, ignore_errors=True)
     draft.rename(out)
     found.renew(REPO / "README.md", found.STUDY, found.claims_of(out / "figures.json"))
