@@ -73,6 +73,14 @@ def test_one_cell_decides_nothing_and_no_cell_is_said_to_be_missing():
     assert findings.of_claims({})[0]["here"] is None
 
 
+def test_claims_quote_the_papers_own_numbers():
+    said = {row["name"]: row["paper"] for row in findings.of_claims({})}
+    assert said["refined_vs_translated"] == "win rates 49.2 against 27.5"
+    assert said["refined_vs_distilled"] == "win rates 49.2 against 41.2"
+    assert said["refined_vs_seed"] == "50.0 against 30.0 prompts won of 80"
+    assert said["tasks"] == "+3.1 points over its base"
+
+
 def test_precision_is_compared_with_random_and_over_rounds():
     runs = {"0": run_of({"sw": 0.3, "fi": 0.3}, {"sw": 0.2, "fi": 0.2})}
     values = {r["name"]: r["here"] for r in findings.of_claims(runs)}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from xinstruct_utils.core.paper import paper_numbers
 from xinstruct_utils.evaluation.statistics import Z, mean_interval, verdict, wilson
 
 Answer = Literal["yes", "no", "undecided"]
@@ -110,8 +111,9 @@ def counted(question: str, value: float, n: int, of: str) -> Finding:
 class Claim:
     """A claim of the paper, and how a run's figures speak of it.
 
-    paper: what the paper says, with its number where it prints one; cells: {language: value} of a
-    run's figures, above 0 where the claim holds; unit: of the values, "points" or "AUC".
+    paper: what the paper says; names in braces are of `_printed`, its own numbers. cells:
+    {language: value} of a run's figures, a share or a difference of shares, above 0 where the claim
+    holds.
     """
 
     name: str
@@ -188,11 +190,11 @@ CLAIMS = (
     Claim("rated_vs_unrefined", "What the evaluator would choose teaches more than as many "
           "unrefined ones", "3.3, 5.4", "implied", _balance("rated_vs_unrefined")),
     Claim("refined_vs_seed", "The mined data teach more than the seed pairs alone", "C.3",
-          "50.0 against 30.0 prompts won of 80", _balance("refined_vs_seed")),
+          "{won:.1f} against {won_by_seed:.1f} prompts won of 80", _balance("refined_vs_seed")),
     Claim("refined_vs_translated", "They teach more than translated instructions (Alpaca-MT)",
-          "5.2", "win rates 49.2 against 27.5", _balance("refined_vs_translated")),
+          "5.2", "win rates {ours} against {alpaca}", _balance("refined_vs_translated")),
     Claim("refined_vs_distilled", "They teach more than a teacher's answers (Bactrian-M)", "5.2",
-          "win rates 49.2 against 41.2", _balance("refined_vs_distilled")),
+          "win rates {ours} against {bactrian}", _balance("refined_vs_distilled")),
     Claim("evaluator_learns", "An evaluator learns to rate from pseudo-ratings", "3.3",
           "no figure", _beyond_guessing),
     Claim("evaluator_above_random", "What the evaluator would choose is better than a random "
@@ -204,7 +206,7 @@ CLAIMS = (
     Claim("rounds_teach", "A model of a later round answers better", "5.4.1",
           "Figure 7a rises", _won_more_often),
     Claim("tasks", "Tuning on the data helps with tasks it was not made for", "5.4.3",
-          "+3.1 points over its base", _tasks),
+          "{tasks:+.1f} points over its base", _tasks),
     Claim("people", "People prefer its answers (here to the seed model's)", "5.3",
           "Figure 6: to ChatGPT's and Bactrian-M's", _people("refined_vs_seed")),
     Claim("evaluator_above_raters", "Beyond the paper: the evaluator chooses better than any rater "
@@ -224,11 +226,21 @@ def of_claims(runs: Mapping[str, Figures]) -> list[dict[str, Any]]:
     return [_of_claim(claim, runs) for claim in CLAIMS]
 
 
+def _printed() -> dict[str, float]:
+    """The paper's numbers that claims quote: Tables 5 and 12 (7B), and section 5.4.3."""
+    paper = paper_numbers()
+    names = {"ours": "X-Instruction 7B", "alpaca": "Alpaca-MT 7B", "bactrian": "Bactrian-M 7B"}
+    rates = {key: paper["table5"][model]["average"][0] for key, model in names.items()}
+    by_seed, won, _ = paper["table12"]["all"]
+    tasks = paper["results"]["tasks: tuned model above its base, points"]
+    return {**rates, "won": won, "won_by_seed": by_seed, "tasks": tasks}
+
+
 def _of_claim(claim: Claim, runs: Mapping[str, Figures]) -> dict[str, Any]:
     cells: Cells = {(seed, code): value for seed, figures in runs.items()
                     for code, value in claim.cells(figures).items() if value is not None}
     row: dict[str, Any] = {"name": claim.name, "claim": claim.claim, "section": claim.section,
-                           "paper": claim.paper, "here": None, "interval": None, "n": len(cells),
+                           "paper": claim.paper.format(**_printed()), "here": None, "interval": None, "n": len(cells),
                            "seeds": len({seed for seed, _ in cells}),
                            "languages": len({code for _, code in cells}),
                            "verdict": "not measured", "cells": []}
