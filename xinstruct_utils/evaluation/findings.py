@@ -240,7 +240,8 @@ def _of_claim(claim: Claim, runs: Mapping[str, Figures]) -> dict[str, Any]:
     cells: Cells = {(seed, code): value for seed, figures in runs.items()
                     for code, value in claim.cells(figures).items() if value is not None}
     row: dict[str, Any] = {"name": claim.name, "claim": claim.claim, "section": claim.section,
-                           "paper": claim.paper.format(**_printed()), "here": None, "interval": None, "n": len(cells),
+                           "paper": claim.paper.format(**_printed()),
+                           "here": None, "interval": None, "n": len(cells),
                            "seeds": len({seed for seed, _ in cells}),
                            "languages": len({code for _, code in cells}),
                            "verdict": "not measured", "cells": []}
