@@ -87,7 +87,8 @@ def test_a_server_counts_the_same_tokens_of_an_output_alone():
     scores = [None, *({str(i): {"logprob": -float(k)}} for k, i in enumerate(ids[1:], 1))]
     reply = {"choices": [{"text": "", "finish_reason": "length", "prompt_logprobs": scores}]}
     want = -sum(range(1, len(ids))) / (len(ids) - 1)
-    assert completions.read(reply, row, ids, n_prompt) == {"log_likelihood": pytest.approx(want)}
+    assert completions.read(reply, row, ids, n_prompt) == {
+        "log_likelihood": pytest.approx(want), "tokens": len(ids) - 1}
 
 
 def test_what_a_pass_did_not_read_has_no_score():
@@ -122,19 +123,3 @@ def test_agreement_is_higher_for_what_says_the_same_and_goes_on(tmp_path):
     made = shards.file(0).stat().st_mtime_ns
     raters.agreements(rows, shards, "minilm")
     assert shards.file(0).stat().st_mtime_ns == made
-
-
-def test_planted_flaws_are_told_apart_by_who_sees_them():
-    rows = raters.planted(ROWS, 3, 0)
-    assert [row["kind"] for row in rows] == ["as it is", "damaged", "mismatched"] * 3
-    whole = {row["of"]: row for row in rows if row["kind"] == "as it is"}
-    for row in rows:
-        true = whole[row["of"]]
-        assert (row["output"] != true["output"]) == (row["kind"] == "damaged")
-        assert (row["instruction"] != true["instruction"]) == (row["kind"] == "mismatched")
-    seen = [row | {"p2": 0.1 if row["kind"] == "damaged" else 0.9} for row in rows]
-    assert raters.told_apart(seen, "p2") == {"damaged": 1.0, "mismatched": 0.5}
-    assert raters.told_apart(rows[:1], "length") == {}
-    assert raters.planted(ROWS, 3, 0) == rows == raters.planted(reversed(ROWS), 3, 0)
-    drawn = {tuple(row["of"] for row in raters.planted(ROWS, 2, seed)) for seed in range(9)}
-    assert len(drawn) > 1

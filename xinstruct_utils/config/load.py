@@ -236,7 +236,7 @@ def is_path(key: str, value: str) -> bool:
     """Is the value of this setting a path here? Else it is a name: a hub id, a model's."""
     if value in ("", *PACKAGED):
         return False
-    if key in ("seed_path", "corpus_path", "translations_path"):
+    if key in ("seed_path", "corpus_path", "translations_path", "planted_path"):
         return True
     if key in ("opponent", "human_labels"):
         return value.endswith(".jsonl")

@@ -5,10 +5,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 # Keys that say where, how fast and for how much money a run goes on: they may change at any time,
-# and
-# no finished step is made anew. (What is sampled depends on `token_budget` and `engine`, which say
-# what stands in a batch: a step that is half finished goes on with the new ones, and would not give
-# the same bytes again.)
+# and no finished step is made anew. (What is sampled depends on `token_budget` and `engine`, which
+# say what stands in a batch: a step that is half finished goes on with the new ones, and would not
+# give the same bytes again.)
 MACHINE = (
     "accelerate_config", "train_processes", "device_rows", "threads", "save_steps",
     "gradient_checkpointing", "engine", "inference_processes", "inference_nodes", "token_budget",
@@ -22,7 +21,7 @@ EVALUATION = (
     "judge_model", "judge_max_tokens", "translator_model", "human_labels", "tasks", "task_data",
     "task_limit", "answer_tag", "review_items", "review_annotators", "preference_items",
     "preference_annotators", "translations_path", "compared_candidates", "planted_flaws",
-    "experiments", "experiment_seeds")
+    "planted_path", "experiments", "experiment_seeds")
 
 # Rules of cleaning, in the order in which they work; `data.cleaning` says what each does.
 CleaningRule = Literal["encoding", "control", "navigation", "error_pages", "contacts", "length",
@@ -76,6 +75,9 @@ class Profile(BaseModel):
     min_chars: int = Field(64, gt=0)
     max_chars: int = Field(2048, gt=0)
     d0x_size: int = Field(360, gt=0)
+    # of the seed pairs, set aside: no model of the run learns from them, chapter 16 measures by
+    # them
+    test_pairs: int = Field(0, ge=0)
     # training
     learning_rate: float = Field(0.001, gt=0)
     batch_tokens: int = Field(512, gt=0)
@@ -126,6 +128,8 @@ class Profile(BaseModel):
     # by how many candidates the raters are compared, and of how many flawed copies are made
     compared_candidates: int = Field(5000, gt=0)
     planted_flaws: int = Field(150, gt=0)
+    # further texts to plant as flaws, rows {"kind", "text", "place": before, after or instead}
+    planted_path: str = ""
     clusters: int = Field(40, gt=0)
     final_size: int = Field(280, gt=0)
     cluster_map: Literal["pca", "umap"] = "pca"

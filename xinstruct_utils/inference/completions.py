@@ -172,4 +172,4 @@ class Completions:
         first = max(n_prompt, 1)                 # the first token of all is not predicted
         own = [score[str(i)]["logprob"]
                for score, i in zip(scores[first:], ids[first:], strict=True)]
-        return {"log_likelihood": round(sum(own) / len(own), 5)}
+        return {"log_likelihood": round(sum(own) / len(own), 5), "tokens": len(own)}

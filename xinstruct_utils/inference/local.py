@@ -159,17 +159,22 @@ def answers(s: dict[str, Any], model: "PreTrainedModel", tokenizer: "PreTrainedT
             chunk: list[Row]) -> list[Row]:
     """The task's results for a chunk of rows."""
     limit = context(model.config)
-    unread_results = []
+    unread_results, scored = [], []
     for row in chunk:
         completion = row["completion"] if s["task"] == "likelihood" else None
-        ids, _ = token_ids(tokenizer, row["prompt"], completion)
+        ids, n_prompt = token_ids(tokenizer, row["prompt"], completion)
         unread_results.append(unread(s, ids, limit))
+        if unread_results[-1] is None:
+            scored.append(len(ids) - max(n_prompt, 1))
     # The seed depends on the chunk's content only: a resumed run draws what an undisturbed one
     # draws, on any rank.
     seed = int(digest([s["seed"], [row["id"] for row in chunk]])[:8], 16)
     pairs = zip(chunk, unread_results, strict=True)
     readable = [row for row, result in pairs if result is None]
-    results = iter(_answers(s, model, tokenizer, readable, seed))
+    answered = _answers(s, model, tokenizer, readable, seed)
+    if s["task"] == "likelihood":                # of so many tokens, EOS among them, it is the mean
+        answered = [row | {"tokens": n} for row, n in zip(answered, scored, strict=True)]
+    results = iter(answered)
     return [next(results) if result is None else result for result in unread_results]
 
 

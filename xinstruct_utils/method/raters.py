@@ -6,16 +6,12 @@ what a few passes over the candidates have found; with y the output, x the instr
 and LL the mean log-likelihood of a token.
 """
 
-import heapq
-import random
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xinstruct_utils.core.files import digest
 from xinstruct_utils.core.shards import Shards, joined
 from xinstruct_utils.method.diversification import embed
-from xinstruct_utils.method.refinement import damage
 
 OTHERS = 2               # other instructions that `contrast` compares with
 Row = dict[str, Any]
@@ -118,44 +114,3 @@ def complete(rows: Sequence[Row], found: Mapping[str, Iterable[Row]],
     kept = {vote["id"]: vote for vote in votes if vote["id"] in ids and vote["p2"] is not None}
     return [{**row, **kept[row["id"]]} for row in read(rows, found)
             if row["id"] in kept and all(is_read(row, ranking) for ranking in RATERS)]
-
-
-def planted(candidates: Iterable[Row], n: int, seed: int | str) -> list[dict]:
-    """Flaws of a known kind, set among candidates: a test of raters that needs no truth.
-
-    Of each of `n` candidates that are drawn: the pair as it is, its output damaged (as in a
-    pseudo-rating), and its output with another one's instruction. {"id", "of": the candidate's id,
-    "kind": "as it is", "damaged" or "mismatched", "instruction", "output"}.
-    """
-    rng = random.Random(f"planted/{seed}")
-    drawn = heapq.nsmallest(n, candidates, key=lambda row: digest([seed, row["id"]]))
-    rows = []
-    for row in drawn:
-        strangers = [other["instruction"] for other in drawn
-                     if other["instruction"] != row["instruction"]]
-        versions = {"as it is": (row["instruction"], row["output"]),
-                    "damaged": (row["instruction"], damage(row["output"], rng))}
-        if strangers:
-            versions["mismatched"] = (rng.choice(strangers), row["output"])
-        rows += [{"id": f"{row['id']}-{kind}", "of": row["id"], "kind": kind, "instruction": x,
-                  "output": y} for kind, (x, y) in versions.items()]
-    return rows
-
-
-def told_apart(rows: Iterable[Row], ranking: str) -> dict[str, float]:
-    """Share of planted flaws that a rater ranks below the pair as it was: {kind: share}.
-
-    rows: those of `planted`, with the fields of the rater's passes. Half of a tie counts; 0.5 is
-    chance. A kind of which nothing could be read is absent.
-    """
-    scores: dict[str, dict[str, float]] = defaultdict(dict)
-    for row in rows:
-        if is_read(row, ranking):
-            scores[row["kind"]][row["of"]] = score(row, ranking)
-    whole = scores.pop("as it is", {})
-    return {kind: sum(_above(whole[of], flawed[of]) for of in flawed if of in whole) / n
-            for kind, flawed in scores.items() if (n := len(flawed.keys() & whole.keys()))}
-
-
-def _above(one: float, other: float) -> float:
-    return 0.5 if one == other else float(one > other)

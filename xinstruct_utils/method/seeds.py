@@ -34,6 +34,22 @@ class Pair(TypedDict):
     source_id: str | None
 
 
+def set_aside(rows: list[SeedPair], n: int,
+              seed: int) -> tuple[list[SeedPair], list[SeedPair]]:
+    """Set `n` seed pairs aside at random, for measuring only: (those to learn from, those aside).
+
+    Raises InputError where fewer than 12 would be left.
+    """
+    if n and len(rows) - n < 12:
+        raise InputError(f"test_pairs is {n}, but of {len(rows)} usable seed pairs at least 12 "
+                         "must be left to learn from")
+    order = sorted(rows, key=lambda r: r["id"])
+    random.Random(f"aside/{seed}").shuffle(order)
+    aside = {row["id"] for row in order[:n]}
+    return ([row for row in rows if row["id"] not in aside],
+            [row for row in rows if row["id"] in aside])
+
+
 def split_seed(rows: list[SeedPair], d0x_size: int,
                seed: int) -> tuple[list[SeedPair], list[SeedPair]]:
     """Split seed pairs at random into D0x (the follower's) and D0r (for pseudo-ratings), paper 3.3

@@ -25,7 +25,7 @@ def missing(task: str, reason: str) -> dict[str, object]:
     if task == "rate":
         return dict.fromkeys(("p0", "p1", "p2"))
     if task == "likelihood":
-        return {"log_likelihood": None}
+        return {"log_likelihood": None, "tokens": 0}
     return {"generated": "", "finish_reason": reason, "tokens": 0}
 
 

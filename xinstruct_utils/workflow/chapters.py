@@ -49,6 +49,11 @@ def has_a_large_encoder(profile: Profile) -> bool:
     return profile.source != "atlas"
 
 
+def reads_real_text(profile: Profile) -> bool:
+    """Are the texts other people's, so that the truth about them is not known?"""
+    return profile.source == "files"
+
+
 def never(profile: Profile) -> bool:
     """Of a chapter that trains and asks no model."""
     return False
@@ -123,6 +128,8 @@ CHAPTERS = (
     Chapter(RESULTS, across=True, last=True),
     Chapter("14_evaluator", (REFINEMENT,), when=has_experiments, heavy=always),
     Chapter("15_paper_tables", across=True, last=True),
+    Chapter("16_real_text", (REFINEMENT, "08_instruction_tuning"), when=reads_real_text,
+            heavy=always),
 )
 ANY_LANGUAGE = "{lang}"                          # in Snakemake's rules: a wildcard
 BY_NAME = {chapter.name: chapter for chapter in CHAPTERS}
