@@ -406,11 +406,13 @@ def test_a_study_publishes_results_and_figures_of_its_runs(toy, monkeypatch):
     )
     out = study.publish("toy")
     names = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
-    assert names == ["claim.png", "figures.json", *(f"seed0/all/13_results/{name}" for name in (
-        "figures.json", "manifest.json", "notebook.ipynb"))]
     made = json.loads((out / "figures.json").read_text())
+    part, = made["runs"]
+    assert names == ["claim.png", "figures.json", f"parts/{part}.json",
+                     *(f"seed0/{part}/13_results/{name}" for name in (
+                         "figures.json", "manifest.json", "notebook.ipynb"))]
     assert made["kept_precision"] == {"sw": {"0": [0.5, 0.6]}} and len(made["claims"]) > 10
-    assert made["runs"]["0"]["commits"] == ["c0ffee"]
+    assert made["runs"][part]["commits"] == ["c0ffee"]
     assert "measured claims hold in the run `study`" in (toy / "README.md").read_text()
     text = (book.collect("toy") / "found.md").read_text()
     assert "Claims of the paper, the study" in text

@@ -4,7 +4,7 @@ import pytest
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import write_json
-from xinstruct_utils.reporting import study
+from xinstruct_utils.reporting import study, study_parts
 
 
 def run_of(win, lose, rounds):
@@ -31,18 +31,46 @@ def test_wins_minus_losses_have_an_interval_over_cells():
     assert row["sw"] == {"0": 20, "1": 30} and row["fi"] == {"0": 10}
 
 
-def test_the_front_figure_has_all_cells_and_each_language(tmp_path):
-    contest = {"win": 0.5, "lose": 0.3, "n": 300, "low": 0.1, "high": 0.3}
-    for run, code in (("a", "sw"), ("b", "sw"), ("a", "fi")):
-        write_json(tmp_path / run / code / "09_judge_evaluation/measures.json",
-                   {"refined_vs_seed": contest | {"win": 0.6 if run == "b" else 0.5}})
-    rows = study.front({"0": tmp_path / "a", "1": tmp_path / "b"})
+def a_part(seed, languages, win=0.5, kept=0.6):
+    contest = {"win": win, "lose": 0.3, "n": 300, "low": 0.1, "high": 0.3}
+    return {"seed": seed, "facts": {"languages": languages},
+            "contests": {code: {"refined_vs_seed": contest} for code in languages},
+            "figures": {"kept_precision": {code: [kept] for code in languages},
+                        "win_rate": {"refined_vs_seed": dict.fromkeys(languages, win)}}}
+
+
+def test_the_front_figure_has_all_cells_and_each_language():
+    rows = study.front([a_part("0", ["sw", "fi"]), a_part("1", ["sw"], 0.6)])
     assert list(rows) == ["refined vs seed, all", "refined vs seed, fi", "refined vs seed, sw"]
     assert rows["refined vs seed, all"]["n"] == 3
     assert rows["refined vs seed, fi"] == {"value": pytest.approx(0.2), "low": 0.1, "high": 0.3,
                                            "n": 300}
     assert rows["refined vs seed, sw"]["n"] == 600
     assert rows["refined vs seed, sw"]["value"] == pytest.approx(0.25)
+
+
+def test_a_study_grows_part_by_part_and_a_cell_counts_once():
+    before = [a_part("0", ["sw", "fi"]), a_part("1", ["sw"])]
+    parts = study_parts.together(before, [a_part("0", ["fi", "ta"], kept=0.9)])
+    cells = sorted((part["seed"], code) for part in parts for code in part["facts"]["languages"])
+    assert cells == [("0", "fi"), ("0", "sw"), ("0", "ta"), ("1", "sw")]
+    merged = study_parts.by_seed(parts)
+    assert list(merged) == ["0", "1"]
+    assert merged["0"]["kept_precision"] == {"sw": [0.6], "fi": [0.9], "ta": [0.9]}
+    assert merged["0"]["win_rate"]["refined_vs_seed"] == {"sw": 0.5, "fi": 0.5, "ta": 0.5}
+    assert all(set(part["contests"]) == set(part["facts"]["languages"]) for part in parts)
+
+
+def test_a_part_all_of_whose_cells_are_made_anew_is_gone():
+    parts = study_parts.together([a_part("0", ["sw"])], [a_part("0", ["fi", "sw"])])
+    assert [part["facts"]["languages"] for part in parts] == [["fi", "sw"]]
+
+
+def test_parts_are_read_as_they_were_written(tmp_path):
+    parts = [a_part("0", ["sw"]), a_part("1", ["sw"])]
+    study_parts.write(parts, tmp_path)
+    assert study_parts.read(tmp_path) == parts
+    assert study_parts.read(tmp_path / "none") == []
 
 
 def test_claims_are_over_all_cells():

@@ -1,12 +1,14 @@
 """The study: runs of one profile with several seeds, collected: `python -m xinstruct_utils study`.
 
 Writes papermill_runs/published/study/: figures.json with the claims over all seeds and languages,
-and the executed notebooks of ablations, results and experiments.
+the executed notebooks of ablations, results and experiments, and what is kept of each run
+(`study_parts`). What was published before stays, so that a study can be made run by run, on several
+machines.
 """
 
 import argparse
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from xinstruct_utils.core.files import read_json, write_json
 from xinstruct_utils.core.paths import REPO, root
 from xinstruct_utils.evaluation.findings import Figures, balance, of_claims
 from xinstruct_utils.evaluation.statistics import mean_interval
-from xinstruct_utils.reporting import contest_plots, found, publish_run
+from xinstruct_utils.reporting import contest_plots, found, publish_run, study_parts
 from xinstruct_utils.reporting.gate import Page, check
+from xinstruct_utils.reporting.study_parts import Part
 
 NOTEBOOKS = ("12_ablations", "13_results", "14_evaluator")
 CONTESTS = ("refined_vs_unrefined", "refined_vs_seed", "refined_vs_translated",
@@ -76,21 +79,20 @@ def _balance(runs: Mapping[str, Figures], contest: str) -> dict[str, Any]:
     return {"mean": round(mean, 2), "ci95": ci95, "cells": len(values)} | _by_language(points)
 
 
-def front(runs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+def front(parts: Iterable[Part]) -> dict[str, dict[str, Any]]:
     """Rows for `contest_plots.balances`: each contest over all cells, then by language.
 
     Over seeds the interval is Student's; a language of one seed has that over its prompts.
     """
     rows: dict[str, dict[str, Any]] = {}
-    measured = [(path.parts[-3], read_json(path)) for folder in runs.values()
-                for path in sorted(folder.glob("*/09_judge_evaluation/measures.json"))]
+    measured = [(code, own) for part in parts for code, own in part["contests"].items()]
     for contest in CONTESTS[:2]:
         judged = [own[contest] | {"language": code} for code, own in measured if contest in own]
         words = contest.replace("_", " ")
         if judged:
             mean, low, high = mean_interval([own["win"] - own["lose"] for own in judged])
             rows[f"{words}, all"] = {"value": mean, "low": low, "high": high, "n": len(judged)}
-        for code in dict.fromkeys(own["language"] for own in judged):
+        for code in sorted({own["language"] for own in judged}):
             mine = [own for own in judged if own["language"] == code]
             mean, low, high = mean_interval([own["win"] - own["lose"] for own in mine])
             if len(mine) == 1:
@@ -98,15 +100,6 @@ def front(runs: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
             rows[f"{words}, {code}"] = {"value": mean, "low": low, "high": high,
                                         "n": sum(own["n"] for own in mine)}
     return rows
-
-
-def _facts(folder: Path) -> dict[str, Any]:
-    """What made a run: languages, commit, machine, time, of its manifests."""
-    manifests = [read_json(path) for path in sorted(folder.glob("*/[0-9]*/**/manifest.json"))]
-    return {"languages": read_json(folder / "run.json")["languages"],
-            "commits": sorted({str(m.get("git_commit"))[:12] for m in manifests}),
-            "processors": sorted({m.get("machine", {}).get("processor", "") for m in manifests}),
-            "steps_wall_s": round(sum(m.get("wall_s") or 0 for m in manifests))}
 
 
 def _pages(folder: Path) -> list[Page]:
@@ -121,34 +114,44 @@ def _pages(folder: Path) -> list[Page]:
 
 
 def publish(name: str, experiments: str = "") -> Path:
-    """Collect the finished runs of a study into published/study; returns that folder.
+    """Add the finished runs of a study to published/study; returns that folder.
 
-    experiments: a run whose chapters 14 are published too. Raises InputError where no run is
-    finished, where a notebook failed or is of other code than today's, or shows what looks like a
-    key.
+    experiments: a run whose chapters 14 are published too. A cell (a seed and a language) that was
+    published before is replaced. Raises InputError where no run is finished, where a notebook
+    failed or is of other code than today's, or shows what looks like a key.
     """
     runs = runs_of(name)
+    made = [study_parts.of_run(folder) for folder in runs.values()]
     out = root() / "published" / found.STUDY
     draft = out.with_name(f".{found.STUDY}.draft")
     shutil.rmtree(draft, ignore_errors=True)
-    folders = dict(runs)
+    if out.exists():
+        shutil.copytree(out, draft)
+        shutil.rmtree(draft / study_parts.PARTS, ignore_errors=True)
+    for part, folder in zip(made, runs.values(), strict=True):
+        _publish_notebooks(folder, draft / f"seed{part['seed']}", study_parts.name_of(part))
     if experiments:
-        folders["experiments"] = root() / experiments
-    for seed, folder in folders.items():
-        part = seed if seed == "experiments" else f"seed{seed}"
-        wanted = [page for page in _pages(folder)
-                  if seed != "experiments" or page.notebook == "14_evaluator"]
-        for page, (notebook, _) in check(wanted).items():
-            publish_run.publish_step(page, notebook, draft / part / page.lang / page.notebook)
-    measured = {seed: read_json(folder / "all/13_results/figures.json")
-                for seed, folder in runs.items()}
-    facts = {seed: _facts(folder) for seed, folder in folders.items()}
-    write_json(draft / "figures.json", {"runs": facts} | figures(measured))
-    (draft / "claim.png").write_bytes(contest_plots.balances(front(runs)).data)
+        _publish_notebooks(root() / experiments, draft / "experiments", "all", ("14_evaluator",))
+    parts = study_parts.together(study_parts.read(out), made)
+    study_parts.write(parts, draft)
+    facts = {study_parts.name_of(part): part["facts"] for part in parts}
+    write_json(draft / "figures.json",
+               {"runs": facts} | figures(study_parts.by_seed(parts)))
+    (draft / "claim.png").write_bytes(contest_plots.balances(front(parts)).data)
     shutil.rmtree(out, ignore_errors=True)
     draft.rename(out)
     found.renew(REPO / "README.md", found.STUDY, found.claims_of(out / "figures.json"))
     return out
+
+
+def _publish_notebooks(folder: Path, to: Path, across: str,
+                       names: Sequence[str] = NOTEBOOKS) -> None:
+    """Copy a run's notebooks of these names; those across languages go into a folder `across`."""
+    wanted = [page for page in _pages(folder) if page.notebook in names]
+    for page, (notebook, _) in check(wanted).items():
+        home = to / (across if page.lang == "all" else page.lang) / page.notebook
+        shutil.rmtree(home, ignore_errors=True)
+        publish_run.publish_step(page, notebook, home)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
