@@ -36,3 +36,9 @@ def test_ten_pairs_show_the_format_and_are_refused_as_a_seed():
     pairs, _ = readers.read_rows(SEED, readers.SEED_FIELDS, "sw")
     with pytest.raises(InputError, match="have 10 usable pairs, but at least 12 are needed"):
         seeds.split_seed(pairs, 360, 0)
+
+
+@pytest.mark.parametrize("path", [SEED, CORPUS], ids=lambda path: path.name)
+def test_the_page_shows_the_first_line_of_each_sample(path):
+    page = (REPO / "book" / "reproduce" / "own_texts.md").read_text(encoding="utf-8")
+    assert path.read_text(encoding="utf-8").splitlines()[0] in page.splitlines()
