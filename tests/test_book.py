@@ -288,6 +288,31 @@ def test_the_last_round_is_the_page_and_the_others_are_downloads_beside_it(toy):
     assert "round1" not in (pages / "_toc.yml").read_text()
 
 
+def written_pages(folder):
+    """The pages of a book that people wrote, without what others include: {name: its text}."""
+    found = [*folder.glob("*.md"), *folder.glob("reproduce/*.md")]
+    return {str(path.relative_to(folder).with_suffix("")): path.read_text(encoding="utf-8")
+            for path in found if path.name != "fertility.md"}
+
+
+def test_every_written_page_is_in_the_contents_and_links_to_what_is_there():
+    """A page that the contents leave out is not built, and nobody would miss it."""
+    parts = pages.contents("sw", [], [], [])["parts"]
+    listed = {entry["file"] for part in parts for entry in part["chapters"]} | {"intro"}
+    written = written_pages(REPO / "book")
+    assert set(written) == {name for name in listed if not name.startswith("pages/")}
+    for name, text in written.items():
+        for link in re.findall(r"\]\(([^)#:]+\.md)\)", text):
+            target = os.path.relpath((REPO / "book" / name).parent / link, REPO / "book")
+            assert target.removesuffix(".md") in listed, f"{name}: {link}"
+
+
+def test_the_entry_page_is_short_and_leads_to_every_page_of_how_to_reproduce():
+    text = written_pages(REPO / "book")["reproduce"]
+    assert len(text.split()) < 300
+    assert [name for name in pages.HOW if f"]({name}.md)" not in text] == []
+
+
 def test_tables_are_numbered_and_named_by_their_section(toy):
     text = (book.collect("toy") / "01_seed_data.ipynb").read_text()
     assert "<caption>Table 1.1. Rows</caption>" in text
@@ -325,9 +350,8 @@ def test_a_page_keeps_no_progress_bars_widgets_or_paths_of_the_machine(toy):
 
 def test_the_book_needs_no_network_and_shows_hostile_text_as_text(built):
     pages = list(built.rglob("*.html"))
-    assert {"intro.html", "method.html", "reproduce.html", "status.html", "sw.html"} - {
-        p.name for p in pages
-    } == {"sw.html"}
+    assert {"intro.html", "method.html", "reproduce.html", "own_texts.html", "status.html",
+            "sw.html"} - {p.name for p in pages} == {"sw.html"}
     for page in pages:
         text = page.read_text(encoding="utf-8")
         loads = re.findall(

@@ -101,7 +101,8 @@ def check(page, tmp_path, width):
 @pytest.mark.parametrize("width", [1280, 500])
 def test_pages_fit_the_window_and_urdu_is_right_to_left(built, tmp_path, width):  # noqa: F811
     assert check(built / "pages" / "ur.html", tmp_path, width)["urdu"] > 0
-    for name in ("intro.html", "reproduce.html", "pages/04_refinement.html", "pages/status.html"):
+    for name in ("intro.html", "reproduce.html", "reproduce/own_texts.html",
+                 "pages/04_refinement.html", "pages/status.html"):
         check(built / name, tmp_path, width)
 
 
@@ -122,6 +123,7 @@ def test_the_book_of_the_last_run_can_be_read(tmp_path):
     index = REPO / "book" / "_build" / "html" / "index.html"
     if not index.exists():
         pytest.skip("no book here: run `make book` first")
-    for page in sorted([*index.parent.glob("*.html"), *index.parent.glob("pages/*.html")]):
+    folders = (index.parent, index.parent / "pages", index.parent / "reproduce")
+    for page in sorted(page for folder in folders for page in folder.glob("*.html")):
         if page.stem not in ("genindex", "search", "index"):
             check(page, tmp_path, 1280)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 NOISE = re.compile(r".*\r(?!\n)|.*\d+%\|.*\n?|\x1b\[[\d;]*[A-Za-z]")  # redrawn, bars
 WIDGET = "application/vnd.jupyter.widget-view+json"
+# How to use it, a page for each need; reproduce.md says which is which.
+HOW = tuple(f"reproduce/{name}" for name in (
+    "quick_start", "own_texts", "one_gpu", "cluster", "paper_scale", "judge", "annotators",
+    "publishing"))
 
 
 def tidy(notebook: "NotebookNode", suffix: str = "", title: str = "",
@@ -285,8 +289,8 @@ def contents(first: str, chapters: list[dict], results: list[dict], others: list
         f"The run in {languages.get(first).name}": chapters,
         "Results": results,
         "Other languages": [{"file": f"pages/{lang}"} for lang in others],
-        "About": [{"file": f} for f in ("reproduce", "pages/settings", "exercises", "glossary",
-                                        "pages/status", "references")],
+        "Reproduce it": [{"file": f} for f in ("reproduce", *HOW, "pages/settings")],
+        "About": [{"file": f} for f in ("exercises", "glossary", "pages/status", "references")],
     }
     listed = [{"caption": name, "chapters": part} for name, part in parts.items() if part]
     return {"format": "jb-book", "root": "intro", "parts": listed}
