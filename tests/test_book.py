@@ -443,6 +443,16 @@ def test_a_study_publishes_results_and_figures_of_its_runs(toy, monkeypatch):
     assert study.publish("toy") == out
 
 
+def test_a_page_names_a_chapter_that_the_run_does_not_have_without_a_link():
+    from nbformat import v4
+
+    text = "See {doc}`13_results` and {doc}`12_ablations`; `{doc}` is a role."
+    page = v4.new_notebook(cells=[v4.new_markdown_cell(text), v4.new_code_cell(text)])
+    pages._unlink_absent(page, {"13_results"})
+    assert page.cells[0].source == "See {doc}`13_results` and `12_ablations`; `{doc}` is a role."
+    assert page.cells[1].source == text
+
+
 def test_publishing_too_much_leaves_what_was_published(toy, monkeypatch):
     out = publish_run.publish("toy")
     monkeypatch.setattr(publish_run, "LIMIT", 1000)

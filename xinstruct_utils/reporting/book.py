@@ -10,7 +10,16 @@ from pathlib import Path
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import write_json
 from xinstruct_utils.core.paths import REPO
-from xinstruct_utils.reporting import found, gate, pages, plots, publish_run, settings, status
+from xinstruct_utils.reporting import (
+    found,
+    gate,
+    pages,
+    plots,
+    publish_run,
+    real_text,
+    settings,
+    status,
+)
 
 
 def collect(run: str) -> Path:
@@ -38,6 +47,10 @@ def collect(run: str) -> Path:
     (out / "status.md").write_text(pages.fill("status", **words), encoding="utf-8")
     (out / "found.md").write_text(pages.fill("found", **found.words(run, profile)),
                                   encoding="utf-8")
+    if runs := real_text.published():
+        text = pages.fill("real_text", runs=real_text.page(runs))
+        (out / "real_text.md").write_text(pages.impersonal(text), encoding="utf-8")
+        results.append({"file": "pages/real_text"})
     (out / "claim.md").write_text(pages.claim(run, profile, out), encoding="utf-8")
     write_json(out / "_toc.yml", pages.contents(first, chapters, results, others))
     return out

@@ -247,6 +247,7 @@ def chapters(checked: Checked, out: Path, lang: str) -> list[dict]:
             suffix, which = f"-{page.iteration}", f", round {page.iteration}"
         number, name = page.notebook[:2], page.notebook[3:].replace("_", " ").capitalize()
         made = tidy(notebook, suffix, which, str(int(number)))
+        _unlink_absent(made, {other.notebook for other in checked})
         if page.name == page.notebook:
             if page.iteration:
                 _insert_rounds(made, rounds[page.notebook], out)
@@ -255,6 +256,17 @@ def chapters(checked: Checked, out: Path, lang: str) -> list[dict]:
         else:
             save(made, out / f"{page.name}.ipynb")
     return entries
+
+
+def _unlink_absent(notebook: "NotebookNode", there: set[str]) -> None:
+    """Name the chapters that a run does not have, where a page would link to them."""
+
+    def named(link: re.Match) -> str:
+        return link[0] if link[1] in there else f"`{link[1]}`"
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\{doc\}`(\d\d_\w+)`", named, cell.source)
 
 
 def _insert_rounds(notebook: "NotebookNode", rounds: Sequence[gate.Page], out: Path) -> None:

@@ -1,0 +1,83 @@
+"""The page "On real text": what published runs on people's own texts measured, from chapter 16."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xinstruct_utils.core import languages
+from xinstruct_utils.core.files import read_json
+from xinstruct_utils.core.markup import escaped
+from xinstruct_utils.core.paths import root
+from xinstruct_utils.reporting.status import table
+
+CHAPTER = "16_real_text"
+Figures = Mapping[str, Any]
+
+
+def published() -> list[Path]:
+    """The folders of chapter 16 of all published runs, by run and language."""
+    return sorted((root() / "published").glob(f"*/*/{CHAPTER}"))
+
+
+def page(folders: Sequence[Path]) -> str:
+    """Markdown of the page's parts, one for each published run and language."""
+    return "\n\n".join(map(_part, folders))
+
+
+def _part(folder: Path) -> str:
+    """Markdown of one run's part: facts, verdicts, and its three tables."""
+    measured, made = read_json(folder / "measures.json"), read_json(folder / "manifest.json")
+    name = languages.get(made["lang"]).name
+    seed = read_json(folder.parents[0] / "01_seed_data" / "manifest.json")
+    base = made["settings"]["training"]["base_model"]
+    facts = (f"Base model `{escaped(Path(base).name)}`; {_pairs(seed)}; commit "
+             f"{escaped(str(made.get('git_commit'))[:12])}, on "
+             f"{escaped(made.get('machine', {}).get('processor', 'an unknown processor'))}. "
+             f"The executed notebook is in the repository under "
+             f"`papermill_runs/published/{escaped(made['run'])}/{made['lang']}/{CHAPTER}`.")
+    parts = [f"## {name}: the run `{escaped(made['run'])}`", facts]
+    parts += [_verdict(row) for row in measured.get("verdicts", [])]
+    which = f"{name}, run {made['run']}"
+    parts += [table(_aucs(measured), f"AUC of candidates against planted flaws, {which}"),
+              table(_estimates(measured.get("backtranslation_chrf", {}), "writer"),
+                    f"chrF of generated instructions to the true ones, {which}"),
+              table(_estimates(measured.get("bits_per_char", {}), "model"),
+                    f"Bits for a character of unseen native outputs, {which}")]
+    return "\n\n".join(parts)
+
+
+def _pairs(manifest: Figures) -> str:
+    """How many seed pairs there were, and how many were set aside."""
+    split = next(count for count in manifest["counts"] if count["stage"] == "split")
+    return (f"{split['out']:,} seed pairs to learn from, "
+            f"{split['dropped'].get('set aside', 0):,} set aside")
+
+
+def _verdict(row: Figures) -> str:
+    answer = escaped(row["answer"])
+    return (f'<p class="verdict {answer}"><span class="answer">{answer}</span> '
+            f"{escaped(row['question'])} {escaped(row['sentence'])}.</p>")
+
+
+def _with_interval(figure: Figures, value: str) -> str:
+    if figure.get("low") is None:
+        return f"{figure[value]:.3f}"
+    return f"{figure[value]:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def _aucs(measured: Figures) -> list[dict[str, Any]]:
+    """A line for each rater, a column for each kind of flaw; intervals of all kinds together only,
+    for want of room: the others are in the run's figures.json.
+    """
+    rows = []
+    for rater, own in measured.get("planted_auc", {}).items():
+        kinds = {kind: f"{figure['auc']:.2f}" for kind, figure in own.items() if kind != "all"}
+        every = _with_interval(own["all"], "auc") if "all" in own else None
+        rows.append({"rater": rater, "all [95% interval]": every, **kinds})
+    return rows
+
+
+def _estimates(figures: Mapping[str, Figures], what: str) -> list[dict[str, Any]]:
+    """A line for each model."""
+    return [{what: name, "mean [95% interval]": _with_interval(figure, "value"), "n": figure["n"]}
+            for name, figure in figures.items() if figure]
