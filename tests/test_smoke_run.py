@@ -325,6 +325,28 @@ def test_a_baseline_is_tuned_and_asked_beside_ours_and_all_from_the_model_that_i
     assert "mt" in {r["model"] for r in answers}
 
 
+def test_without_a_truth_planted_flaws_and_pairs_set_aside_are_measured(copied, tmp_path):
+    home, again = copied
+    aside = list(read_jsonl(home / "sw" / "01_seed_data" / "d0r.jsonl"))[:3]
+    write_jsonl(home / "sw" / "01_seed_data" / "test.jsonl", aside)
+    write_jsonl(tmp_path / "planted.jsonl",
+                [{"kind": "error page", "place": "instead", "text": "404 Not Found"}])
+    again("16_real_text", "-p", "planted_flaws=5", "-p", f"planted_path={tmp_path}/planted.jsonl")
+    made = read_json(home / "sw" / "16_real_text" / "measures.json")
+    assert set(made["planted_auc"]) == {"p2, round 1", "p2, round 2", "likelihood, round 1",
+                                        "likelihood, round 2", "gain", "agreement", "length"}
+    assert made["planted_auc"]["length"]["cut short"]["told_apart"] == 1
+    assert made["planted_auc"]["length"]["error page"]["n"] == 5
+    assert made["planted_auc"]["length"]["mismatched"]["auc"] == 0.5
+    assert set(made["likelihood_auc"]) == {"1", "2"} and made["gain_auc"]["all"]["n"] == 5
+    bits = made["bits_per_char"]
+    assert bits["base"]["n"] == 3 and bits["refined"]["value"] < bits["base"]["value"]
+    assert set(made["backtranslation_chrf"]) == {"generator", "base"}
+    again("13_results", "--lang", "all")
+    figures = read_json(home / "all" / "13_results" / "figures.json")
+    assert figures["bits_per_char"]["sw"] == bits
+
+
 def test_a_finished_run_is_planned_as_nothing(smoke):
     child = snakemake(smoke.root, "--dry-run", "--config", "profile=smoke", "run=smoke")
     output, _ = child.communicate()
