@@ -19,8 +19,8 @@ from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import count_lines, read_json
 from xinstruct_utils.core.paper import paper_numbers
 from xinstruct_utils.core.paths import REPO
-from xinstruct_utils.evaluation import tasks
-from xinstruct_utils.method import seeds
+from xinstruct_utils.evaluation import planted, tasks
+from xinstruct_utils.method import raters, seeds
 from xinstruct_utils.method.translation import GOOGLE_USD
 from xinstruct_utils.models.loading import model_path
 from xinstruct_utils.workflow.chapters import of_run
@@ -46,6 +46,7 @@ INSTRUCTION = 30                        # tokens
 CHOICES = {"xnli": 5010 * 3, "xcopa": 500 * 2 * 3, "xstorycloze": 1511 * 2}
 ITEM = 60                               # tokens of a choice with its premise
 MODELS = 4                              # base, refined, unrefined and seed are asked
+KINDS = len(planted.OF_TEXT) + 2        # planted flaws, mismatched, and as it is
 OURS = ("refined", "unrefined", "seed")
 
 
@@ -198,14 +199,14 @@ def _backtranslation(profile: Profile, lang: str) -> list[Work]:
 
 
 def _refinement(profile: Profile, lang: str, k: int) -> list[Work]:
-    """Chapter 4's round k. In the Atlas its first one also asks for each pair's likelihood."""
+    """Chapter 4's round k: beside the evaluators, the passes of the rater that ranks."""
     mean = lengths(profile, lang)
     d0x, d0r = _split_sizes(profile)
     followed = d0x + (profile.keep if k > 1 else 0)
     outputs_of_a_pair = (profile.true_per_pair + profile.damaged_per_pair
                          + profile.follower_per_pair + profile.mismatched_per_pair)
     ratings = (d0r - min(profile.held_out_pairs, d0r // 4)) * outputs_of_a_pair
-    likelihoods = 1 if k == 1 and profile.source == "atlas" else 0
+    likelihoods = len(raters.passes(profile.ranking, "", "", {}))
     return [
         _work(f"04 round {k}: train follower", "train", followed * mean.pair,
               profile.follower_epochs),
@@ -220,12 +221,13 @@ def _refinement(profile: Profile, lang: str, k: int) -> list[Work]:
 
 def _split_sizes(profile: Profile) -> tuple[int, int]:
     """Pairs of D0x and of D0r."""
-    held = seeds.held_back(profile.seed_size, profile.d0x_size)
-    return profile.seed_size - held, held
+    learned = profile.seed_size - profile.test_pairs
+    held = seeds.held_back(learned, profile.d0x_size)
+    return learned - held, held
 
 
 def _evaluation(profile: Profile, lang: str) -> list[Work]:
-    """Chapters 8 to 12, those that a run may not have among them."""
+    """Chapters 8 to 16, those that a run may not have among them."""
     mean = lengths(profile, lang)
     asked = prompts(profile, lang)
     baselines = [named.partition("=")[2] for named in profile.baselines]
@@ -239,6 +241,9 @@ def _evaluation(profile: Profile, lang: str) -> list[Work]:
         _work("09 answers", "write", answers * mean.output),
         _work("10 tasks", "read", _choices(profile, lang) * ITEM, MODELS),
         _work("12 answers", "write", ablated * mean.output),
+        _work("16 planted flaws", "read", profile.planted_flaws * KINDS * mean.pair,
+              2 * profile.iterations + 2),
+        _work("16 answers", "write", profile.test_pairs * MODELS * mean.output),
     ]
 
 
