@@ -32,6 +32,7 @@ STEPS = ["01_seed_data", "02_corpus", "03_backtranslation", "04_refinement/iter1
 
 
 LAST = ("13_results", "15_paper_tables")       # across languages
+ON_FILES = "16_real_text"
 
 
 def chapter(folder, name, says, prose="Why."):
@@ -52,7 +53,7 @@ def chapter(folder, name, says, prose="Why."):
 def chain(tmp_path_factory):
     """A finished run of tiny notebooks; the tests below change them one after the other."""
     home = tmp_path_factory.mktemp("chain")
-    for name in {*CHAIN, *(s.partition("/")[0] for s in STEPS), *LAST}:
+    for name in {*CHAIN, *(s.partition("/")[0] for s in STEPS), *LAST, ON_FILES}:
         chapter(home / "notebooks", name, [name])
     batch(home)
     return home
@@ -76,7 +77,7 @@ def steps_run(output, word="done"):
 def test_every_round_runs_once_and_a_run_on_files_ends_with_a_tuned_model_and_no_judge(chain):
     made = sorted(str(p.parent.relative_to(chain / "runs" / "tiny"))
                   for p in (chain / "runs").rglob("manifest.json"))
-    assert made == [*(f"all/{s}" for s in LAST), *(f"sw/{s}" for s in STEPS[:9])]
+    assert made == [*(f"all/{s}" for s in LAST), *(f"sw/{s}" for s in STEPS[:9]), f"sw/{ON_FILES}"]
     told = read_json(chain / "runs" / "tiny" / "run.json")
     assert told["iterations"] == 2
     assert told["corpus_path"] == str(REPO / "my corpus.jsonl")
@@ -138,7 +139,7 @@ def test_prose_reruns_nothing_and_code_reruns_its_step_and_asks_what_follows(cha
     chapter(chain / "notebooks", "05_diversification", ["edited"])
     output = batch(chain)
     assert steps_run(output) == ["05_diversification"]
-    same = ["06_statistics", "07_quality_review", "08_instruction_tuning"]
+    same = ["06_statistics", "07_quality_review", "08_instruction_tuning", ON_FILES]
     assert steps_run(output, "up to date") == same
     assert read_json(chain / "runs" / "tiny" / "sw" / "05_diversification" / "a.json") == [
         "01_seed_data", "edited"]

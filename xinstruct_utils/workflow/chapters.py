@@ -125,11 +125,11 @@ CHAPTERS = (
     Chapter("11_human_evaluation", ("09_judge_evaluation",), when=is_judged, form="preference"),
     Chapter("12_ablations", (REFINEMENT, "09_judge_evaluation"), when=knows_the_truth,
             heavy=always),
-    Chapter(RESULTS, across=True, last=True),
     Chapter("14_evaluator", (REFINEMENT,), when=has_experiments, heavy=always),
-    Chapter("15_paper_tables", across=True, last=True),
     Chapter("16_real_text", (REFINEMENT, "08_instruction_tuning"), when=reads_real_text,
             heavy=always),
+    Chapter(RESULTS, across=True, last=True),
+    Chapter("15_paper_tables", across=True, last=True),
 )
 ANY_LANGUAGE = "{lang}"                          # in Snakemake's rules: a wildcard
 BY_NAME = {chapter.name: chapter for chapter in CHAPTERS}
