@@ -440,7 +440,13 @@ def test_a_study_publishes_results_and_figures_of_its_runs(toy, monkeypatch):
     assert "measured claims hold in the run `study`" in (toy / "README.md").read_text()
     text = (book.collect("toy") / "found.md").read_text()
     assert "Claims of the paper, the study" in text
-    assert study.publish("toy") == out
+    old = out / "seed0" / "seed0-of-cells-made-anew" / "13_results"
+    old.mkdir(parents=True)
+    assert study.publish("toy") == out and not old.parent.exists()
+    (results / "figures.json").write_text('{"kept_precision": {"sw": "sk-%s"}}' % ("aB3" * 16))
+    with pytest.raises(InputError, match="looks like a key"):
+        study.publish("toy")
+    assert json.loads((out / "figures.json").read_text()) == made
 
 
 def test_a_page_names_a_chapter_that_the_run_does_not_have_without_a_link():

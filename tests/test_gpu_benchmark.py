@@ -24,34 +24,38 @@ def fertility():
     return runpy.run_path(str(REPO / "benchmarks" / "fertility.py"))
 
 
+MODEL_PARTS = ("rating", "generation", "sft_lora_packed", "sft_lora_rows", "sft_lora_padded",
+               "sft_full")
+
+
+def shares(told):
+    """The share of the peak of each part that has a model: {part: [shares]}."""
+    return {name: [told["parts"][name][k] for k in ("share_of_peak", "mfu")
+                   if k in told["parts"][name]] for name in MODEL_PARTS}
+
+
 def test_all_parts_run_with_a_tiny_model_and_say_where_and_when(gpu, tmp_path):
-    gpu["main"](["--cpu", "--out", str(tmp_path / "made.json")])
-    told = read_json(tmp_path / "made.json")
-    assert set(told["parts"]) == set(gpu["PARTS"]) and not [
-        p for p in told["parts"].values() if "failed" in p
-    ]
-    assert (
-        told["date"]
-        and told["machine"]["cores"]
-        and told["command"] == "python benchmarks/gpu.py --cpu"
-    )
-    for name in (
-        "rating",
-        "generation",
-        "sft_lora_packed",
-        "sft_lora_rows",
-        "sft_lora_padded",
-        "sft_full",
-    ):
-        shares = [
-            told["parts"][name][k] for k in ("share_of_peak", "mfu") if k in told["parts"][name]
+    # Three tries: a shared machine may be busier while the peak is measured than afterwards.
+    for _ in range(3):
+        gpu["main"](["--cpu", "--out", str(tmp_path / "made.json")])
+        told = read_json(tmp_path / "made.json")
+        assert set(told["parts"]) == set(gpu["PARTS"]) and not [
+            p for p in told["parts"].values() if "failed" in p
         ]
-        # A busy machine may have been busier while the peak was measured than afterwards.
-        assert len(shares) == 1 and 0 < shares[0] < 3, (name, told["parts"][name])
-    assert (
-        told["parts"]["sft_full"]["optimiser"] == "adafactor"
-        and told["parts"]["clustering"]["used_clusters"] > 1
-    )
+        assert (
+            told["date"]
+            and told["machine"]["cores"]
+            and told["command"] == "python benchmarks/gpu.py --cpu"
+        )
+        assert (
+            told["parts"]["sft_full"]["optimiser"] == "adafactor"
+            and told["parts"]["clustering"]["used_clusters"] > 1
+        )
+        found = shares(told)
+        assert all(len(own) == 1 and own[0] > 0 for own in found.values()), found
+        if all(own[0] < 1 for own in found.values()):
+            return
+    raise AssertionError(f"a part was faster than the peak in each of three tries: {found}")
 
 
 def test_a_part_that_fails_or_takes_too_long_is_recorded_and_the_others_run(gpu, tmp_path):

@@ -1,8 +1,9 @@
 """Files for a run on real text: `python tools/real_text.py DATA LANG OUT`, LANG fi or sw.
 
-DATA is the folder of public data that DESIGN names (real_text/, web_pages/). Writes into OUT
-seed.jsonl, corpus.jsonl and planted.jsonl, for `make run PROFILE=small`. Nothing of it belongs into
-the repository: the texts are other people's.
+DATA is a folder with real_text/<language>/corpus.jsonl, ntrex_documents.jsonl and, for Finnish,
+seed.jsonl, and with pages under web_pages/test_data. Writes into OUT seed.jsonl, corpus.jsonl and
+planted.jsonl, for `make run PROFILE=small`. Nothing of it belongs into the repository: the texts
+are other people's.
 
 Finnish has real seed pairs (Open Assistant, translated replies). Swahili has none at hand: there
 the beginnings of parallel news documents (NTREX) are outputs, and sw_instructions.jsonl, beside

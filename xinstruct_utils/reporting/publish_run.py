@@ -56,11 +56,18 @@ def publish_step(page: gate.Page, notebook: "NotebookNode", to: Path) -> None:
     for path in files:
         text = pages.impersonal(path.read_text(encoding="utf-8"))
         (to / path.name).write_text(text, encoding="utf-8")
-    for path in to.iterdir():
-        text = path.read_text(encoding="utf-8")
-        if holds_secret(text):
+    refuse_keys(to, page.folder)
+
+
+def refuse_keys(folder: Path, source: Path) -> None:
+    """Raise InputError where a file of a folder shows what looks like a key.
+
+    source: where the files come from, for the message.
+    """
+    for path in folder.iterdir():
+        if holds_secret(path.read_text(encoding="utf-8")):
             raise InputError(
-                f"{page.folder / path.name} shows what looks like a key; nothing was published. "
+                f"{source / path.name} shows what looks like a key; nothing was published. "
                 "Keys belong into the environment: take it out of the settings, run the step again")
 
 

@@ -134,14 +134,23 @@ def publish(name: str, experiments: str = "") -> Path:
         _publish_notebooks(root() / experiments, draft / "experiments", "all", ("14_evaluator",))
     parts = study_parts.together(study_parts.read(out), made)
     study_parts.write(parts, draft)
+    publish_run.refuse_keys(draft / study_parts.PARTS, root() / name)
+    _drop_results_without_a_part(draft, parts)
     facts = {study_parts.name_of(part): part["facts"] for part in parts}
-    write_json(draft / "figures.json",
-               {"runs": facts} | figures(study_parts.by_seed(parts)))
+    write_json(draft / "figures.json", {"runs": facts} | figures(study_parts.by_seed(parts)))
     (draft / "claim.png").write_bytes(contest_plots.balances(front(parts)).data)
     shutil.rmtree(out, ignore_errors=True)
     draft.rename(out)
     found.renew(REPO / "README.md", found.STUDY, found.claims_of(out / "figures.json"))
     return out
+
+
+def _drop_results_without_a_part(draft: Path, parts: Sequence[Part]) -> None:
+    """Remove results pages of runs whose cells, some or all, are made anew: they speak of both."""
+    names = {study_parts.name_of(part) for part in parts}
+    for folder in draft.glob("seed*/seed*-*"):
+        if folder.name not in names:
+            shutil.rmtree(folder)
 
 
 def _publish_notebooks(folder: Path, to: Path, across: str,
