@@ -42,6 +42,18 @@ def test_the_files_are_read_whole_by_the_package(tmp_path, monkeypatch, lang, pa
     assert {row["kind"] for row in foreign} == {"navigation", "error page", "another language"}
 
 
+@pytest.mark.skipif(not DATA.exists(), reason="needs the public data in ../shared/data")
+def test_longer_answers_of_people_are_left_out_and_news_is_cut_shorter():
+    for lang, longest in (("fi", 800), ("sw", 400)):
+        everything = {row["id"]: row for row in real_text.seed_pairs(DATA, lang, None)}
+        short = {row["id"]: row for row in real_text.seed_pairs(DATA, lang, longest)}
+        assert 80 < len(short) <= len(everything)
+        assert max(len(row["output"]) for row in short.values()) <= longest
+        assert max(len(row["output"]) for row in everything.values()) > longest
+        assert all(everything[name]["output"].startswith(row["output"])
+                   for name, row in short.items())
+
+
 def test_each_swahili_instruction_is_one_english_sentence_or_two_for_a_document():
     rows = list(read_jsonl(REPO / "tools" / "sw_instructions.jsonl"))
     assert len({row["id"] for row in rows}) == len({row["instruction"] for row in rows}) == 123

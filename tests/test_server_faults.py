@@ -7,6 +7,7 @@ import http_servers
 import pytest
 from conftest import job_settings
 from http_servers import draw
+from openai import APIStatusError
 
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json, write_jsonl
@@ -125,6 +126,7 @@ class Log:
     def __init__(self, monkeypatch):
         self.starts = []                         # of all requests
         self.spans = []                          # (start, end, was it a fault), without greetings
+        self.refused = 0                         # answers with a 429 that arrived in time
         self.pauses = []                         # (from, to)
         ask, pause = connection.Server.ask, connection.Server.pause
 
@@ -134,6 +136,9 @@ class Log:
                 reply = await ask(server, body)
                 fault = "text" not in reply["choices"][0]
                 return reply
+            except APIStatusError as error:
+                self.refused += error.status_code == 429
+                raise
             finally:
                 if body["max_tokens"] > 1:
                     self.spans.append((start, time.monotonic(), fault))
@@ -179,7 +184,8 @@ def test_a_job_of_a_server_with_faults_ends_with_the_same_shards_and_is_hardly_s
         answers = {key: n for key, n in rough.answered.items() if json.loads(key)[1] == 8}
         assert len(answers) == len(ROWS) and set(answers.values()) == {1}
         assert not [start for start in log.starts for a, b in log.pauses if a < start < b - 0.001]
-        assert len(log.pauses) == rough.faults.count("429")
+        # On a busy machine a refusal may come after the client's time: that is a time-out.
+        assert 3 <= len(log.pauses) == log.refused <= rough.faults.count("429")
         assert read_json(tmp_path / name / "done.json")["faults"] >= 40
         beyond = log.taken() - log.waits()
         print(f"ideal {ideal:.1f} s, taken {log.taken():.1f} s, {beyond:.1f} s without waits")

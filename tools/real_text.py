@@ -1,9 +1,9 @@
-"""Files for a run on real text: `python tools/real_text.py DATA LANG OUT`, LANG fi or sw.
+"""Files for a run on real text: `python tools/real_text.py DATA LANG OUT [--longest N]`.
 
-DATA is a folder with real_text/<language>/corpus.jsonl, ntrex_documents.jsonl and, for Finnish,
-seed.jsonl, and with pages under web_pages/test_data. Writes into OUT seed.jsonl, corpus.jsonl and
-planted.jsonl, for `make run PROFILE=small`. Nothing of it belongs into the repository: the texts
-are other people's.
+LANG is fi or sw. DATA is a folder with real_text/<language>/corpus.jsonl, ntrex_documents.jsonl
+and, for Finnish, seed.jsonl, and with pages under web_pages/test_data. Writes into OUT seed.jsonl,
+corpus.jsonl and planted.jsonl, for `make run PROFILE=small`. Nothing of it belongs into the
+repository: the texts are other people's.
 
 Finnish has real seed pairs (Open Assistant, translated replies). Swahili has none at hand: there
 the beginnings of parallel news documents (NTREX) are outputs, and sw_instructions.jsonl, beside
@@ -87,17 +87,21 @@ def beginning(text: str, most: int) -> str:
     return " ".join(kept)
 
 
-def seed_pairs(data: Path, lang: str, out: Path) -> None:
-    """Write seed.jsonl."""
+def seed_pairs(data: Path, lang: str, longest: int | None) -> list[dict[str, str]]:
+    """Rows of seed.jsonl; pairs whose output has more than `longest` characters are left out."""
     given = data / "real_text" / lang / "seed.jsonl"
-    if given.exists():
-        shutil.copyfile(given, out)
-        return
+    pairs = list(read_jsonl(given)) if given.exists() else news_pairs(data, lang, longest)
+    return [row for row in pairs if longest is None or len(row["output"]) <= longest]
+
+
+def news_pairs(data: Path, lang: str, longest: int | None) -> list[dict[str, str]]:
+    """Beginnings of news documents with the instructions that were written for them."""
+    most = min(BEGINNING, longest or BEGINNING)
     documents = read_jsonl(data / "real_text" / lang / "ntrex_documents.jsonl")
-    texts = {row["id"]: beginning(row["text"], BEGINNING) for row in documents}
+    texts = {row["id"]: beginning(row["text"], most) for row in documents}
     instructions = read_jsonl(Path(__file__).with_name(f"{lang}_instructions.jsonl"))
-    write_jsonl(out, [{"id": row["id"], "language": lang, "instruction": row["instruction"],
-                       "output": texts[row["id"]]} for row in instructions])
+    return [{"id": row["id"], "language": lang, "instruction": row["instruction"],
+             "output": texts[row["id"]]} for row in instructions]
 
 
 def planted(data: Path, lang: str, out: Path) -> dict[str, int]:
@@ -120,12 +124,13 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of public data")
     parser.add_argument("lang", choices=sorted(PAGES))
     parser.add_argument("out", type=Path, help="folder to write to, outside of the repository")
+    parser.add_argument("--longest", type=int, help="characters of a seed pair's output at most")
     args = parser.parse_args()
     corpus = args.data / "real_text" / args.lang / "corpus.jsonl"
     if not corpus.exists():
         raise InputError(f"{corpus} is not there: expected the folder of public data")
     args.out.mkdir(parents=True, exist_ok=True)
-    seed_pairs(args.data, args.lang, args.out / "seed.jsonl")
+    write_jsonl(args.out / "seed.jsonl", seed_pairs(args.data, args.lang, args.longest))
     shutil.copyfile(corpus, args.out / "corpus.jsonl")
     kinds = planted(args.data, args.lang, args.out / "planted.jsonl")
     print(json.dumps({"seed pairs": sum(1 for _ in read_jsonl(args.out / "seed.jsonl")),
