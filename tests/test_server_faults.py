@@ -22,8 +22,9 @@ CONCURRENCY = 8
 PATIENCE = 0.15
 ANSWER = 0.6
 FAULTS = ("429", "500", "time-out", "cut", "not JSON", "no choice", "404", "drip")
+SHARD = 80
 ROWS = [{"id": f"r{k:03d}", "prompt": f"Taja sarafu ya nchi ya {k}.", "completion": "Shilingi."}
-        for k in range(160)]
+        for k in range(320)]
 
 
 class Handler(http_servers.Handler):
@@ -111,7 +112,7 @@ def job(tmp_path, runs, monkeypatch):
 
     def go(server, name, rows=ROWS, task="generate", **more):
         write_jsonl(tmp_path / "in.jsonl", rows)
-        settings = job_settings(tmp_path / "in.jsonl", task=task, shard_size=40,
+        settings = job_settings(tmp_path / "in.jsonl", task=task, shard_size=SHARD,
                                 out=str(tmp_path / name), server_urls=[server.url],
                                 server_concurrency=CONCURRENCY, server_wait_s=60,
                                 server_command=None)
@@ -169,12 +170,12 @@ class Log:
 
 def test_a_job_of_a_server_with_faults_ends_with_the_same_shards_and_is_hardly_slower(
         job, tmp_path, monkeypatch):
-    with serving(latency=LATENCY) as calm, monkeypatch.context() as patches:
-        calm_log = Log(patches)
-        wanted = job(calm, "calm")
-    # The same job without faults is the ideal, on this machine with all that it does beside.
-    ideal = calm_log.taken()
     for name in ("first", "second", "third"):    # what a machine does beside only lengthens a job
+        with serving(latency=LATENCY) as calm, monkeypatch.context() as patches:
+            calm_log = Log(patches)
+            wanted = job(calm, f"{name}-calm")
+        # The same job without faults is the ideal, on this machine with all that it does beside.
+        ideal = calm_log.taken()
         with serving(0.3, LATENCY) as rough, monkeypatch.context() as patches:
             log = Log(patches)
             shards = job(rough, name)
@@ -258,7 +259,7 @@ def test_a_job_whose_every_row_would_be_refused_is_an_error(job):
 
 def test_a_job_that_goes_on_with_hostile_rows_alone_is_none(job, tmp_path):
     """What is left is the second shard, in which no row can be sent."""
-    rows = [*ROWS[:40], HOSTILE]
+    rows = [*ROWS[:SHARD], HOSTILE]
     with serving(plain=True) as server:
         wanted = job(server, "out", rows)
         (tmp_path / "out" / "shard-00001.jsonl").unlink()
