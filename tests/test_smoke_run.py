@@ -383,13 +383,26 @@ def test_every_row_of_the_data_set_names_the_page_that_its_output_is(smoke):
 
 
 @pytest.mark.slow
-def test_the_experiments_with_the_evaluator_run_where_they_are_asked_for(tmp_path):
-    """No run has them by default, so nothing else executes their chapter."""
+def test_the_experiments_run_where_they_are_asked_for(tmp_path):
+    """No run has them by default, so nothing else executes their chapters."""
     child = snakemake(tmp_path / "runs", "--config", "run=asked", "profile=smoke",
-                      "set=experiments=true experiment_seeds=1 iterations=1")
+                      "set=experiments=true data_experiments=true experiment_seeds=1 iterations=1")
     output, _ = child.communicate()
     assert child.returncode == 0, output[-3000:]
     home = tmp_path / "runs" / "asked" / "sw" / "14_evaluator"
     rows = list(read_jsonl(home / "results.jsonl"))
     assert rows[0]["factor"] == "the run's own" and rows[-1]["level"] == "average of 1"
     assert len(read_json(home / "measures.json")["experiments"]) == len(rows) - 2
+    home = home.parent / "17_data"
+    names = [row["model"] for row in read_jsonl(home / "results.jsonl")]
+    assert names[:2] == ["round 0", "round 1"]
+    assert sum(" half, " in name for name in names) == 8
+    measured = read_json(home / "measures.json")
+    assert set(measured["data_duels"]) == {
+        "round 1 against round 0", "better half against the other",
+        "all of the better half against an eighth", "several clusters against one",
+        "as many mined as translated pairs"}
+    assert measured["data_directions"].keys() == {"sw to sw", "sw to en", "gain"}
+    figures = read_json(tmp_path / "runs" / "asked" / "all" / "13_results" / "figures.json")
+    claims = {row["name"]: row for row in figures["claims"]}
+    assert claims["better_rated_teach"]["n"] == claims["english_is_easier"]["n"] == 1

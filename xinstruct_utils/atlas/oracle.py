@@ -154,11 +154,14 @@ def _tells_another(text: str, fact: Fact, slot: str, language: str) -> bool:
 
 def score(text: str, facts: Sequence[Fact], language: str) -> float:
     """The judge's score of an answer, 0-10: what is right, weighted by how it is told."""
-    a = aspects(text, facts, language)
-    if not text.strip() or not a["language"]:
-        return 0.0
-    content = 0.7 * a["accuracy"] + 0.3 * a["completeness"] * a["accuracy"] ** 0.5
-    return round(10 * content * a["form"], 2)
+    seen = aspects(text, facts, language)
+    return points(seen) if text.strip() and seen["language"] else 0.0
+
+
+def points(seen: Aspects) -> float:
+    """The views of an answer in the right language in one figure, 0-10."""
+    content = 0.7 * seen["accuracy"] + 0.3 * seen["completeness"] * seen["accuracy"] ** 0.5
+    return round(10 * content * seen["form"], 2)
 
 
 def judge(truth: Truths, language: str) -> Callable[[Any, str, str], tuple[float, float]]:

@@ -21,7 +21,7 @@ EVALUATION = (
     "judge_model", "judge_max_tokens", "translator_model", "human_labels", "tasks", "task_data",
     "task_limit", "answer_tag", "review_items", "review_annotators", "preference_items",
     "preference_annotators", "translations_path", "compared_candidates", "planted_flaws",
-    "planted_path", "experiments", "experiment_seeds")
+    "planted_path", "experiments", "data_experiments", "experiment_seeds")
 
 # Rules of cleaning, in the order in which they work; `data.cleaning` says what each does.
 CleaningRule = Literal["encoding", "control", "navigation", "error_pages", "contacts", "length",
@@ -124,6 +124,8 @@ class Profile(BaseModel):
     held_out_pairs: int = Field(30, ge=0)
     # experiments with the evaluator, each so many times
     experiments: bool = False
+    # models of choices that differ in one thing: round, size, rating, clusters (chapter 17)
+    data_experiments: bool = False
     experiment_seeds: int = Field(3, gt=0)
     # by how many candidates the raters are compared, and of how many flawed copies are made
     compared_candidates: int = Field(5000, gt=0)

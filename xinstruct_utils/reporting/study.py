@@ -21,7 +21,8 @@ from xinstruct_utils.reporting import contest_plots, found, publish_run, study_p
 from xinstruct_utils.reporting.gate import Page, check
 from xinstruct_utils.reporting.study_parts import Part
 
-NOTEBOOKS = ("12_ablations", "13_results", "14_evaluator")
+EXPERIMENTS = ("14_evaluator", "17_data")
+NOTEBOOKS = ("12_ablations", "13_results", *EXPERIMENTS)
 CONTESTS = ("refined_vs_unrefined", "refined_vs_seed", "refined_vs_translated",
             "refined_vs_distilled", "refined_vs_rated", "rated_vs_unrefined")
 PER_ROUND = ("kept_precision", "evaluator_precision", "evaluator_auc", "ranking_auc",
@@ -116,9 +117,9 @@ def _pages(folder: Path) -> list[Page]:
 def publish(name: str, experiments: str = "") -> Path:
     """Add the finished runs of a study to published/study; returns that folder.
 
-    experiments: a run whose chapters 14 are published too. A cell (a seed and a language) that was
-    published before is replaced. Raises InputError where no run is finished, where a notebook
-    failed or is of other code than today's, or shows what looks like a key.
+    experiments: a run whose chapters of experiments are published too. A cell (a seed and a
+    language) that was published before is replaced. Raises InputError where no run is finished,
+    where a notebook failed or is of other code than today's, or shows what looks like a key.
     """
     runs = runs_of(name)
     made = [study_parts.of_run(folder) for folder in runs.values()]
@@ -131,7 +132,7 @@ def publish(name: str, experiments: str = "") -> Path:
     for part, folder in zip(made, runs.values(), strict=True):
         _publish_notebooks(folder, draft / f"seed{part['seed']}", study_parts.name_of(part))
     if experiments:
-        _publish_notebooks(root() / experiments, draft / "experiments", "all", ("14_evaluator",))
+        _publish_notebooks(root() / experiments, draft / "experiments", "all", EXPERIMENTS)
     parts = study_parts.together(study_parts.read(out), made)
     study_parts.write(parts, draft)
     publish_run.refuse_keys(draft / study_parts.PARTS, root() / name)
@@ -167,7 +168,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `study`."""
     parser.add_argument("run", nargs="?", default="study",
                         help="name of the run with the first seed; others are <run>-seed1, ...")
-    parser.add_argument("--experiments", default="", help="a run with chapters 14")
+    parser.add_argument("--experiments", default="", help="a run with chapters 14 or 17")
 
 
 def command(args: argparse.Namespace) -> None:

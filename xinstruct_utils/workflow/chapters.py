@@ -39,6 +39,11 @@ def has_experiments(profile: Profile) -> bool:
     return profile.experiments and knows_the_truth(profile)
 
 
+def has_data_experiments(profile: Profile) -> bool:
+    """Does the run ask what size, rating and variety of its data are worth? Only with a truth."""
+    return profile.data_experiments and knows_the_truth(profile)
+
+
 def translates_with_a_model(profile: Profile) -> bool:
     """Does a model of this machine translate the seed data?"""
     return profile.seed_translator.startswith("nllb:")
@@ -126,6 +131,8 @@ CHAPTERS = (
     Chapter("12_ablations", (REFINEMENT, "09_judge_evaluation"), when=knows_the_truth,
             heavy=always),
     Chapter("14_evaluator", (REFINEMENT,), when=has_experiments, heavy=always),
+    Chapter("17_data", (REFINEMENT, "09_judge_evaluation"), when=has_data_experiments,
+            heavy=always),
     Chapter("16_real_text", (REFINEMENT, "08_instruction_tuning"), when=reads_real_text,
             heavy=always),
     Chapter(RESULTS, across=True, last=True),
