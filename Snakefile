@@ -5,6 +5,7 @@
 # than its manifest. Snakemake orders, and asks what follows from a step that ran; the verb answers "up to date" or works.
 import sys
 
+from xinstruct_utils.config import needs
 from xinstruct_utils.config.runs import open_run, resolve_call
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.paths import shown
@@ -17,9 +18,11 @@ try:
     P = resolve_call(RUN, config.get("profile"), config.get("langs"), config.get("set"))
     planning = bool({"-n", "--dry-run", "--dryrun"} & set(sys.argv))
     open_run(RUN, P, note=not planning)  # a run made with other settings is refused before anything runs
+    STALE = staleness.stale_steps(RUN, P)
+    if STALE and not planning:
+        needs.check(P)                   # what a later step would miss is said before the first
 except InputError as error:
     sys.exit(f"error: {error}")
-STALE = staleness.stale_steps(RUN, P)
 
 
 def manifest(step):

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from xinstruct_utils.atlas import build
+from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core.files import read_jsonl
 from xinstruct_utils.evaluation import contests
 from xinstruct_utils.evaluation.contests import Contestant
@@ -54,9 +55,34 @@ def test_a_baseline_learns_the_prompt_that_it_is_asked_with():
 
 
 def test_baselines_stand_in_the_papers_places():
-    assert table_cells.counterpart("translated", "atlas") == "Alpaca-MT 7B"
-    assert table_cells.counterpart("distilled", "atlas") == "Bactrian-M 7B"
-    assert table_cells.counterpart("distilled", "x-13b") == "Bactrian-M 13B"
+    seven, thirteen = Profile(base_model="atlas"), Profile(base_model="x-7b", tuned_model="x-13b")
+    assert table_cells.counterpart("translated", seven) == "Alpaca-MT 7B"
+    assert table_cells.counterpart("distilled", seven) == "Bactrian-M 7B"
+    assert table_cells.counterpart("distilled", thirteen) == "Bactrian-M 13B"
+
+
+def test_each_tuned_model_stands_beside_the_papers_row_of_its_own_size():
+    """A 13B that was tuned on data which a 7B made used to be compared as the 7B."""
+    tuned = Profile(base_model="x-7b", tuned_model="meta-llama/Llama-2-13b-hf")
+    assert table_cells.counterpart("refined", tuned) == "X-Instruction 13B"
+    assert table_cells.counterpart("refined (zero-shot)", tuned) == "X-Instruction 13B, zero-shot"
+    both = Profile(base_model="x-7b", larger_model="meta-llama/Llama-2-13b-hf")
+    assert table_cells.counterpart("refined", both) == "X-Instruction 7B"
+    assert table_cells.counterpart("refined_larger", both) == "X-Instruction 13B"
+    zero_shot = "refined_larger (zero-shot)"
+    assert table_cells.counterpart(zero_shot, both) == "X-Instruction 13B, zero-shot"
+
+
+def test_a_larger_model_is_asked_as_the_tuned_one_and_meets_it_and_the_opponent():
+    field = contests.contestants(["refined", "unrefined", "seed", "refined_larger"], False, True)
+    assert contests.LARGER_ZERO_SHOT in field
+    assert contests.form_for(contests.LARGER) == contests.form_for(contests.TUNED) == "web"
+    assert contests.form_for(contests.LARGER_ZERO_SHOT) == "native"
+    pairs = contests.pairings(field, Contestant("opponent"), [])
+    assert (contests.LARGER, contests.TUNED) in pairs
+    assert (contests.LARGER, Contestant("opponent")) in pairs
+    assert (contests.LARGER_ZERO_SHOT, contests.LARGER) in pairs
+    assert contests.LARGER_ZERO_SHOT not in contests.contestants(["refined_larger"], False, False)
 
 
 def test_the_atlas_writes_what_its_baselines_are_made_of(tmp_path, monkeypatch):

@@ -76,7 +76,7 @@ def judged(tmp_path):
     """A function: the paper's profile with 80 questions in Swahili, and more settings."""
     (tmp_path / "b_sw.jsonl").write_text('{"instruction": "x"}\n' * 80)
     given = dict(languages=["sw"], benchmarks=[str(tmp_path / "b_{lang}.jsonl")], max_cost_usd=1.0,
-                 opponent="gpt")
+                 opponent="gpt", larger_model="", baselines=[], tasks=["xnli"])
     return lambda **more: load_profile("paper", **given | more)
 
 
@@ -96,6 +96,9 @@ def test_the_judge_and_the_translators_are_counted(judged):
     assert paid["translation of seed data"] == pytest.approx(3000 * 1210.6 * 20 / 1e6)
     gpt = cost.usd(judged(seed_translator="openai:gpt"), "sw")["translation of seed data"]
     assert gpt == pytest.approx(3000 * ((out + 100) * 30 + out * 60) / 1e6)
+    two = cost.usd(judged(larger_model="x-13b"), "sw")     # itself, and its zero-shot answers
+    assert two["judge"] == pytest.approx(paid["judge"] * 12 / 8)
+    assert two["three views"] == pytest.approx(paid["three views"] * 7 / 5)
     own = judged(seed_translator="openai:own", translator_base_url="http://x/v1")
     assert cost.usd(own, "sw")["translation of seed data"] == 0
 
@@ -110,6 +113,11 @@ def test_the_plan_has_the_chapters_of_the_run_and_the_size_of_the_model_that_eac
         hours[name] = {r["step"]: r["hours"] for r in cost.estimate(judged(**more))[0]["steps"]}
     assert hours["13b"]["08 tune models"] == pytest.approx(hours["7b"]["08 tune models"] * 13 / 7)
     assert hours["13b"]["03 write instructions"] == hours["7b"]["03 write instructions"]
+    more = judged(larger_model="meta-llama/Llama-2-13b-hf")
+    two = {r["step"]: r["hours"] for r in cost.estimate(more)[0]["steps"]}
+    assert two["08 tune models"] == hours["7b"]["08 tune models"]
+    assert two["08 tune the larger model"] > 0 and two["09 answers of the larger model"] > 0
+    assert "08 tune the larger model" not in hours["7b"]
     assert hours["more"]["08 tune models"] > hours["7b"]["08 tune models"]
     assert "10 tasks" in hours["7b"]
     assert not {"09", "10", "12"} & {step[:2] for step in hours["none"]}
@@ -117,7 +125,8 @@ def test_the_plan_has_the_chapters_of_the_run_and_the_size_of_the_model_that_eac
 
 
 def test_disk_holds_the_checkpoints_of_a_training():
-    gb = [cost.estimate(load_profile("paper", languages=["sw"], save_steps=n))[0]["gb"]
+    gb = [cost.estimate(load_profile("paper", languages=["sw"], save_steps=n,
+                                     larger_model=""))[0]["gb"]
           for n in (0, 200)]
     assert gb[1] - gb[0] == pytest.approx(2 * 14 * 7)
 

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from xinstruct_utils.config.load import load_profile
+from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core import languages
 from xinstruct_utils.core.files import read_json, write_json
 from xinstruct_utils.core.paper import paper_numbers
@@ -21,6 +22,7 @@ from xinstruct_utils.reporting import table_cells, win_tables
 from xinstruct_utils.reporting import tables as paper_tables
 
 PAPER = paper_numbers()
+X7B, X13B = Profile(base_model="x-7b"), Profile(base_model="x-13b")
 
 
 def found(win, n=10, score=5.0):
@@ -51,7 +53,7 @@ def test_table_5s_column_pools_the_prompts_of_its_two_benchmarks():
 
 def test_all_ten_languages_stand_there_and_only_like_is_subtracted_from_like():
     made = win_tables.win_rates(run_of(win_tables.TABLE5), PAPER["table5"], win_tables.TABLE5,
-                                  "W", "here (x)", "x-7b")
+                                  "W", "here (x)", X7B)
     assert list(made.columns) == [*table_cells.MEDIUM, *table_cells.LOW, "Avg"]
     assert len(made.columns) == len(languages.LANGUAGES) + 1
     assert made.loc[("here (x)", "refined"), "sw"] == "50.0 (40–60)"
@@ -63,13 +65,13 @@ def test_all_ten_languages_stand_there_and_only_like_is_subtracted_from_like():
     assert made.loc[("n", "prompts"), "sw"] == "10"
     assert made.loc[("n", "prompts"), "Avg"] == "2 languages"
     made = win_tables.win_rates(run_of(win_tables.TABLE5), PAPER["table5"], win_tables.TABLE5,
-                                  "S", "here (x)", "x-13b")
+                                  "S", "here (x)", X13B)
     assert made.loc[("here (x)", "refined"), "sw"] == "5.0 (n 9)"
     assert made.loc[("difference", "refined"), "sw"] == "-2.1"
     # no score could be read
     assert made.loc[("here (x)", "Bactrian-M 7B"), "sw"] == ""
     made = win_tables.win_rates(run_of("atlas"), PAPER["table5"], win_tables.TABLE5, "W",
-                                  "Atlas (toy)", "atlas")
+                                  "Atlas (toy)", Profile())
     assert ("Atlas (toy): atlas", "refined") in made.index
     assert "difference" not in made.index.get_level_values(0)
 
@@ -77,7 +79,7 @@ def test_all_ten_languages_stand_there_and_only_like_is_subtracted_from_like():
 def test_table_4s_average_is_over_the_cells_that_exist():
     judged = {c: {"win_table": {"refined": {b: found(0.6) for b in ("vicuna", "lima")}}}
               for c in ("bn", "fi")}
-    row = win_tables.table4_average(judged, PAPER, "here (x)", "x-7b").loc["X-Instruction 7B"]
+    row = win_tables.table4_average(judged, PAPER, "here (x)", X7B).loc["X-Instruction 7B"]
     # 60 less 61.3 and 61.7
     assert list(row) == ["55.0", "60.0", "-1.5", "2 of 12"]
 
@@ -86,11 +88,11 @@ def test_a_run_without_any_measure_gives_the_papers_numbers_and_empty_cells():
     none = {"sw": {}}
     tables = [paper_tables.lengths(none, PAPER["table2"], "h"),
               paper_tables.baselines(PAPER["table10"], none, "h"),
-              *(win_tables.win_rates(none, win_tables.table11(PAPER, b), b, f, "h", "x")
+              *(win_tables.win_rates(none, win_tables.table11(PAPER, b), b, f, "h", X7B)
                 for b in ("vicuna", "lima") for f in "WS"),
-              win_tables.table4_average(none, PAPER, "h", "x"),
+              win_tables.table4_average(none, PAPER, "h", X7B),
               paper_tables.views(none, PAPER["table6"], "h"),
-              paper_tables.tasks(none, PAPER["table7"], "h", "x"),
+              paper_tables.tasks(none, PAPER["table7"], "h", X7B),
               paper_tables.categories(none, PAPER["table12"], "h"),
               paper_tables.preferences(none, "h"),
               paper_tables.headlines(none, none, none, none, PAPER["results"], "h")]
@@ -116,7 +118,7 @@ def test_tables_of_lengths_views_tasks_and_categories_subtract_the_paper():
             for k in ("h", "difference")] == ["8.5 ± 0.7", "+0.4"]
     done = {"sw": {"task_accuracy": {"xnli_refined": 0.5}, "task_stderr": {"xnli_refined": 0.01},
                    "task_items": {"xnli": 9}}}
-    row = paper_tables.tasks(done, PAPER["table7"], "h", "x").loc[("xnli", "sw")]
+    row = paper_tables.tasks(done, PAPER["table7"], "h", X7B).loc[("xnli", "sw")]
     assert row["h: refined"] == "50.0 ± 1.0"
     assert row["difference"] == "+8.5"
     assert row["n"] == 9

@@ -315,7 +315,8 @@ def test_a_baseline_is_tuned_and_asked_beside_ours_and_all_from_the_model_that_i
     write_jsonl(tmp_path / "mt_sw.jsonl",
                 [{"language": "sw", "instruction": f"Count to {k}", "output": "moja, mbili"}
                  for k in range(9)])
-    settings = ["-p", f"baselines=mt={tmp_path}/mt_{{lang}}.jsonl", "-p", f"tuned_model={base}"]
+    settings = ["-p", f"baselines=mt={tmp_path}/mt_{{lang}}.jsonl", "-p", f"tuned_model={base}",
+                "-p", f"larger_model={BASE_MODEL}"]
     again("08_instruction_tuning", *settings)
     models = home / "sw" / "08_instruction_tuning" / "models"
     assert {read_json(models / f"{m}.settings.json")["base_model"]
@@ -323,7 +324,13 @@ def test_a_baseline_is_tuned_and_asked_beside_ours_and_all_from_the_model_that_i
     assert read_json(models / "mt" / "train.json")["rows"] == 9
     again("09_judge_evaluation")
     answers = read_jsonl(home / "sw" / "09_judge_evaluation" / "answers.jsonl")
-    assert "mt" in {r["model"] for r in answers}
+    assert {"mt", "refined_larger"} <= {r["model"] for r in answers}
+    larger = read_json(models / "refined_larger.settings.json")
+    assert larger["base_model"] == str(BASE_MODEL)
+    rows = read_json(models / "refined_larger" / "train.json")["rows"]
+    assert rows == read_json(models / "refined" / "train.json")["rows"]
+    contests = read_json(home / "sw" / "09_judge_evaluation" / "measures.json")
+    assert contests["refined_larger_vs_refined"]["n"] == contests["refined_vs_seed"]["n"]
 
 
 def test_without_a_truth_planted_flaws_and_pairs_set_aside_are_measured(copied, tmp_path):

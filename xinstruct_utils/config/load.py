@@ -242,7 +242,7 @@ def is_path(key: str, value: str) -> bool:
         return value.endswith(".jsonl")
     if key == "accelerate_config":
         return value.endswith(YAML_ENDINGS)
-    if key in ("base_model", "tuned_model", "encoder", "task_data"):
+    if key in ("base_model", "tuned_model", "larger_model", "encoder", "task_data"):
         return Path(value).is_dir()
     return False
 

@@ -17,11 +17,12 @@ MACHINE = (
     "translator_price_in", "translator_price_out", "gpu_tflops")
 # Keys of tuning and evaluation: they may change too, and the chapters that read them are made anew.
 EVALUATION = (
-    "tuned_model", "baselines", "benchmarks", "opponent", "others", "judge_greedy", "judge_by",
-    "judge_model", "judge_max_tokens", "translator_model", "human_labels", "tasks", "task_data",
-    "task_limit", "answer_tag", "review_items", "review_annotators", "preference_items",
-    "preference_annotators", "translations_path", "compared_candidates", "planted_flaws",
-    "planted_path", "experiments", "data_experiments", "experiment_seeds")
+    "tuned_model", "larger_model", "baselines", "benchmarks", "opponent", "others",
+    "judge_greedy", "judge_by", "judge_model", "judge_max_tokens", "translator_model",
+    "human_labels", "tasks", "task_data", "task_limit", "answer_tag", "review_items",
+    "review_annotators", "preference_items", "preference_annotators", "translations_path",
+    "compared_candidates", "planted_flaws", "planted_path", "experiments", "data_experiments",
+    "experiment_seeds")
 
 # Rules of cleaning, in the order in which they work; `data.cleaning` says what each does.
 CleaningRule = Literal["encoding", "control", "navigation", "error_pages", "contacts", "length",
@@ -57,6 +58,9 @@ class Profile(BaseModel):
     # what chapter 8 tunes where that is not base_model (the paper's 7B makes the data, its 13B
     # learns from them too)
     tuned_model: str = ""
+    # a second model for the data set, tuned beside it and judged in the same contests: the paper's
+    # 13B where 7B is the first
+    larger_model: str = ""
     # further models tuned there, as name=file.jsonl of instructions and outputs in the language
     # ({lang} is replaced): Alpaca-MT, Bactrian-M. Three are made by the run: "rated" is tuned on
     # what the evaluator would choose where `ranking` is another rater; in the Atlas "translated"

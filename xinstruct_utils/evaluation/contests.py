@@ -22,7 +22,8 @@ RIVALS = (("refined", "unrefined"), ("refined", "seed"), ("unrefined", "seed"))
 # Where the run makes baselines of these names (setting `baselines`), these too.
 MADE_RIVALS = (("refined", "rated"), ("rated", "unrefined"), ("refined", "translated"),
                ("refined", "distilled"))
-OURS = ("refined", "unrefined", "seed", "rated")      # tuned on English instructions
+# Tuned on English instructions; the last is of another base (setting `larger_model`).
+OURS = ("refined", "unrefined", "seed", "rated", "refined_larger")
 MEASURED = ("win", "tie", "lose", "n", "p", "win_low", "win_high")     # of a contest's summary
 
 
@@ -47,6 +48,7 @@ class Contestant(NamedTuple):
 
 Pair = tuple[Contestant, Contestant]
 TUNED, ZERO_SHOT = Contestant("refined"), Contestant("refined", "zero-shot")
+LARGER, LARGER_ZERO_SHOT = Contestant("refined_larger"), Contestant("refined_larger", "zero-shot")
 
 
 class Answer(TypedDict):
@@ -93,7 +95,8 @@ class Score(TypedDict):
 
 
 def contestants(models: Iterable[str], greedy: bool, native: bool) -> list[Contestant]:
-    """Each model sampled; ours greedily too, if so asked; the tuned one in the output language too.
+    """Each model sampled; ours greedily too, if so asked; those tuned on the data set in the
+    output language too.
 
     native: whether all questions are there in the output language.
     """
@@ -102,7 +105,9 @@ def contestants(models: Iterable[str], greedy: bool, native: bool) -> list[Conte
         field.append(Contestant(model))
         if greedy and model in OURS[:3]:
             field.append(Contestant(model, "greedy"))
-    return [*field, ZERO_SHOT] if native else field
+    if not native:
+        return field
+    return [*field, ZERO_SHOT, *([LARGER_ZERO_SHOT] if LARGER in field else [])]
 
 
 def requests(questions: list[Question], lang: str, answer_tag: str,
@@ -154,7 +159,8 @@ def pairings(field: Collection[Contestant], opponent: Contestant,
     """The pairs to be judged, the model whose wins count first.
 
     Our models among each other, sampled and greedy; everyone against the opponent; the tuned model
-    against each of `others`; its zero-shot answers against its own.
+    against each of `others`; zero-shot answers against the model's own; the larger model, where
+    there is one, against the tuned one.
     """
     both: tuple[Decoding, ...] = ("sampled", "greedy")
     decodings = [d for d in both if any(who.decoding == d for who in field)]
@@ -165,8 +171,11 @@ def pairings(field: Collection[Contestant], opponent: Contestant,
     pairs += [(who, opponent) for who in faced(field, opponent)
               if frozenset((who, opponent)) not in known]
     pairs += [(TUNED, Contestant(name)) for name in others]
-    if ZERO_SHOT in field:
-        pairs.append((ZERO_SHOT, TUNED))
+    pairs += [(zero_shot, tuned)
+              for zero_shot, tuned in ((ZERO_SHOT, TUNED), (LARGER_ZERO_SHOT, LARGER))
+              if zero_shot in field]
+    if LARGER in field:
+        pairs.append((LARGER, TUNED))
     return list(dict.fromkeys(pairs))
 
 

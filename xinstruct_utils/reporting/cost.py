@@ -44,6 +44,9 @@ CHARS = {"Latn": 2.5}                   # characters a token; 1.0 in scripts mos
 INSTRUCTION = 30                        # tokens
 # Items of a task's test set times the choices that are read; XCOPA is asked in three readings.
 CHOICES = {"xnli": 5010 * 3, "xcopa": 500 * 2 * 3, "xstorycloze": 1511 * 2}
+LARGER, LARGER_ANSWERS = "08 tune the larger model", "09 answers of the larger model"
+OF_LARGER = (LARGER, LARGER_ANSWERS)             # steps of `larger_model`
+BENCHMARKS = {"vicuna": 80, "koala": 180, "wizardlm": 218, "lima": 300}     # Table 9
 ITEM = 60                               # tokens of a choice with its premise
 MODELS = 4                              # base, refined, unrefined and seed are asked
 KINDS = len(planted.OF_TEXT) + 2        # planted flaws, mismatched, and as it is
@@ -234,13 +237,21 @@ def _evaluation(profile: Profile, lang: str) -> list[Work]:
     made = sum(not file for file in baselines)      # as many rows as the refined model has
     tuned = ((3 + made) * profile.seed_size + (2 + made) * profile.final_size
              + lines([file for file in baselines if file], lang))
+    # Chapter 17: rounds, two bands of four sizes, five cluster counts, two directions, translated.
+    compared = profile.iterations - 1 + 2 * 4 + 5 + 3 if profile.data_experiments else 0
+    chosen = compared * (profile.seed_size + profile.final_size // 2)
+    larger = profile.seed_size + profile.final_size if profile.larger_model else 0
     answers = asked * (2 * (3 + len(baselines)) + 1)
     ablated = profile.iterations * asked + 4 * min(asked, 150)
     return [
         _work("08 tune models", "train", tuned * mean.pair, profile.follower_epochs),
+        _work(LARGER, "train", larger * mean.pair, profile.follower_epochs),
         _work("09 answers", "write", answers * mean.output),
+        _work(LARGER_ANSWERS, "write", 2 * asked * mean.output if larger else 0),
         _work("10 tasks", "read", _choices(profile, lang) * ITEM, MODELS),
         _work("12 answers", "write", ablated * mean.output),
+        _work("17 tune models", "train", chosen * mean.pair, profile.follower_epochs),
+        _work("17 answers", "write", compared * asked * mean.output),
         _work("16 planted flaws", "read", profile.planted_flaws * KINDS * mean.pair,
               2 * profile.iterations + 2),
         _work("16 answers", "write", profile.test_pairs * MODELS * mean.output),
@@ -266,10 +277,15 @@ def lines(files: Iterable[str], lang: str) -> int:
 
 
 def prompts(profile: Profile, lang: str) -> int:
-    """How many questions the judge gets: the Atlas's own, or those of the benchmark files here."""
+    """How many questions the judge gets: the Atlas's own, or those of the benchmark files.
+
+    Of a file that is not there yet, as many as the paper's Table 9 says of its name.
+    """
     if profile.source == "atlas":
         return profile.prompt_count
-    return lines(profile.benchmarks, lang)
+    absent = [Path(file).stem for file in profile.benchmarks
+              if not Path(file.replace("{lang}", lang)).exists()]
+    return lines(profile.benchmarks, lang) + sum(BENCHMARKS.get(name, 0) for name in absent)
 
 
 def flops(work: Work, weights: float, adapters: bool = False) -> float:
@@ -296,7 +312,8 @@ def usd(profile: Profile, lang: str) -> dict[str, float]:
     read = mean.output + mean.instruction + 300
     reply = profile.judge_max_tokens
     contests = asked * 2 * _contests(profile)
-    views = asked * (_models(profile) + 1 + _is_of_outside(profile.opponent))
+    zero_shot = 1 + bool(profile.larger_model)
+    views = asked * (_models(profile) + zero_shot + _is_of_outside(profile.opponent))
     return {
         "judge": _paid(profile, "judge", contests, read + mean.output, reply),
         "three views": _paid(profile, "judge", views, read, reply),
@@ -320,20 +337,23 @@ def _is_of_outside(opponent: str) -> bool:
 
 def _models(profile: Profile) -> int:
     """Models that are compared."""
-    return len(OURS) + len(profile.baselines) + len(profile.others)
+    return (len(OURS) + len(profile.baselines) + len(profile.others)
+            + bool(profile.larger_model))
 
 
 def _contests(profile: Profile) -> int:
     """Comparisons of one question.
 
     Three pairs, sampled (and greedy); each model against an opponent of outside; the zero-shot
-    answers twice, and against those of others.
+    answers twice, and against those of others. A larger model meets the tuned one, and its
+    zero-shot answers the opponent and its own.
     """
     pairs = 6 if profile.judge_greedy else 3
     models = _models(profile)
     rivals = models if _is_of_outside(profile.opponent) else models - len(OURS)
     zero_shot = 2 + len(profile.others)
-    return pairs + rivals + zero_shot
+    larger = 3 if profile.larger_model else 0
+    return pairs + rivals + zero_shot + larger
 
 
 def _translated_seeds(profile: Profile, lang: str) -> float:
@@ -375,6 +395,7 @@ def estimate(profile: Profile) -> tuple[Estimate, str]:
     """(The run's cost, where the rates are from). Raises InputError for a model of unknown size."""
     weights = parameters(profile.base_model)
     tuned = parameters(profile.tuned_model or profile.base_model)
+    larger = parameters(profile.larger_model) if profile.larger_model else 0
     rate, origin = rates(gpu=profile.base_model not in ATLAS_MODELS, given=profile.gpu_tflops)
     table: dict[str, StepHours] = {}
     for lang in profile.languages:
@@ -382,16 +403,16 @@ def estimate(profile: Profile) -> tuple[Estimate, str]:
             name = work["step"]
             row = table.setdefault(name, {"step": name, "tokens": 0, "hours": 0.0})
             row["tokens"] += work["tokens"] * work["passes"]
-            size = weights if name < "08" else tuned
+            size = weights if name < "08" else larger if name in OF_LARGER else tuned
             flop = flops(work, size, adapters=profile.lora_rank > 0)
             row["hours"] += flop / rate[work["kind"]] / 1e12 / 3600
-    stored = sum(disk(profile, lang, weights, tuned) for lang in profile.languages)
+    stored = sum(disk(profile, lang, weights, tuned) + 2 * larger for lang in profile.languages)
     paid = [usd(profile, lang) for lang in profile.languages]
     run: Estimate = {
         "steps": list(table.values()),
         "hours": sum(row["hours"] for row in table.values()),
         "weights": weights,
-        "gb": (stored + checkpoints(profile, max(weights, tuned))) / 1e9,
+        "gb": (stored + checkpoints(profile, max(weights, tuned, larger))) / 1e9,
         "usd": {what: sum(row[what] for row in paid) for what in paid[0]},
     }
     return run, origin

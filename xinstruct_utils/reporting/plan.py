@@ -2,6 +2,7 @@
 
 import argparse
 
+from xinstruct_utils.config import needs
 from xinstruct_utils.config.profile import ATLAS_MODELS, Profile
 from xinstruct_utils.config.runs import open_run, resolve_call
 from xinstruct_utils.reporting.cost import corpus_texts, estimate, prompts
@@ -44,4 +45,6 @@ def command(args: argparse.Namespace) -> None:
     for step, reason in stale.items():
         print(f"{step}: {reason}")
     print(f"{len(stale)} of {len(steps_of(profile))} steps to run")
+    for line in needs.missing(profile):
+        print(f"not there: {line}")
     show(profile)

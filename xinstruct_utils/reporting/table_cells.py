@@ -32,12 +32,20 @@ def label(profile: Profile) -> str:
     return f"here ({Path(profile.base_model).name})"
 
 
-def counterpart(model: str, base_model: str) -> str:
-    """The paper's row for a model of a run.
+def size_of(base_model: str) -> str:
+    """Which of the paper's two sizes a base model stands for."""
+    return "13B" if "13b" in base_model.lower() else "7B"
 
-    `others` bear the paper's names where they are the paper's models.
+
+def counterpart(model: str, profile: Profile) -> str:
+    """The paper's row for a model of a run, of the size of the base that it was tuned from.
+
+    A `larger_model` stands for 13B whatever its name. `others` bear the paper's names where they
+    are the paper's models.
     """
-    size = "13B" if "13b" in base_model.lower() else "7B"
+    size = size_of(profile.tuned_model or profile.base_model)
+    if model.startswith("refined_larger"):
+        model, size = model.replace("refined_larger", "refined"), "13B"
     if model in MADE:
         return f"{MADE[model]} {size}" if MADE[model] != "Alpaca-MT" else "Alpaca-MT 7B"
     if model == "refined":

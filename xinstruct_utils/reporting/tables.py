@@ -7,14 +7,15 @@ of a chapter}; `theirs` is a table of paper.json. For win rates see `win_tables`
 from statistics import stdev
 from typing import TYPE_CHECKING
 
+from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.reporting.table_cells import (
     Measures,
-    counterpart,
     difference,
     frame,
     mean,
     models_of,
     ordered,
+    size_of,
     spread,
     text,
 )
@@ -87,12 +88,12 @@ def views(judged: Measures, theirs: dict, label: str) -> "DataFrame":
     return frame(rows)
 
 
-def tasks(measured: Measures, theirs: dict, label: str, base_model: str) -> "DataFrame":
+def tasks(measured: Measures, theirs: dict, label: str, profile: Profile) -> "DataFrame":
     """Table 7, a row for each task and language: accuracy in %, ± standard error of this run's.
 
     The paper's models and this run's, the difference of the tuned ones, n.
     """
-    size = counterpart("refined", base_model).split()[-1]
+    size = size_of(profile.tuned_model or profile.base_model)
     paper = {f"paper: {m}": row for m, row in theirs.items() if m.endswith(size)}
     cells = [(task, code) for task in ("xnli", "xcopa", "xstorycloze")
              for code in theirs["LLaMA 2 7B"][task]]

@@ -6,6 +6,7 @@
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.core.paper import place_of
 from xinstruct_utils.evaluation.outcomes import POOLED
 from xinstruct_utils.reporting.table_cells import (
@@ -43,7 +44,7 @@ def found(row: Named, benchmark: str) -> str | None:
 
 
 def win_rates(judged: Measures, theirs: dict, benchmark: str, field: str, label: str,
-              base_model: str) -> "DataFrame":
+              profile: Profile) -> "DataFrame":
     """A benchmark of Tables 4, 5 and 11, models as rows: paper, this run, difference, n.
 
     judged: {language: measures with "win_table"}; theirs: {model: {language: (W in %, S),
@@ -64,7 +65,7 @@ def win_rates(judged: Measures, theirs: dict, benchmark: str, field: str, label:
         for model, cell in asked.items():
             cells[here, model][code] = cell
             own = _value(cell, field)
-            paper = _paper_cell(theirs.get(counterpart(model, base_model), {}), code, field)
+            paper = _paper_cell(theirs.get(counterpart(model, profile), {}), code, field)
             if None not in (own, paper) and name == benchmark:
                 apart[model][code] = own - paper
     for key, by_language in cells.items():
@@ -125,7 +126,7 @@ def table11(numbers: dict, benchmark: str) -> dict[str, dict]:
     return {model: rows[model] for model in numbers["table5"] if model in rows}    # one order
 
 
-def table4_average(judged: Measures, numbers: dict, label: str, base_model: str) -> "DataFrame":
+def table4_average(judged: Measures, numbers: dict, label: str, profile: Profile) -> "DataFrame":
     """Table 4's last column: the mean over four benchmarks in Bengali, Swahili and Urdu.
 
     Here over the cells that exist. numbers: all of paper.json.
@@ -141,7 +142,7 @@ def table4_average(judged: Measures, numbers: dict, label: str, base_model: str)
             if named and row[named]["n"]:
                 cells[benchmark, code] = 100 * row[named]["win"]
                 same = same and named == benchmark
-        name = counterpart(model, base_model)
+        name = counterpart(model, profile)
         theirs = numbers["table4"].get(name)
         apart = [v - theirs[b][c] for (b, c), v in cells.items()] if theirs and same else []
         if cells:
