@@ -18,7 +18,8 @@ from xinstruct_utils.core.files import read_json, write_json
 from xinstruct_utils.core.paper import paper_numbers
 from xinstruct_utils.core.paths import REPO
 from xinstruct_utils.evaluation import outcomes
-from xinstruct_utils.reporting import table_cells, win_tables
+from xinstruct_utils.reporting import figures as flat
+from xinstruct_utils.reporting import small_tables, table_cells, win_tables
 from xinstruct_utils.reporting import tables as paper_tables
 
 PAPER = paper_numbers()
@@ -207,3 +208,34 @@ def test_captions_hold_for_real_runs_too(name):
             if "mystnb" in c["metadata"]]
     assert told
     assert not any(word in caption for caption in told for word in ("toy", "oracle", "Atlas"))
+
+
+def test_the_small_tables_have_the_papers_numbers_and_the_runs_languages_only():
+    reviewed = {"ur": {"valid_instruction_share": 0.5, "valid_instruction_interval": [0.4, 0.6],
+                       "acceptable_response_share": 0.25, "review_by": "oracle",
+                       "acceptable_response_interval": [0.2, 0.3]}, "fi": {}}
+    table = small_tables.quality(reviewed, PAPER["table3"], "h")
+    assert list(table.columns) == ["all", "ur"]
+    assert table.loc[("valid", "paper"), "all"] == "88.5"
+    assert table.loc[("acceptable", "h"), "ur"] == "25.0 (20–30)"
+    assert table.loc[("labelled by", "h"), "ur"] == "oracle"
+    asked = {"fi": {"data_directions": {"fi to fi": 1.0, "fi to en": 2.5, "gain": {
+        "value": 1.5, "low": 1.0, "high": 2.0, "n": 30}}}, "th": {}}
+    table = small_tables.directions(asked, PAPER["table1"], "h")
+    assert list(table.index) == ["sw", "ur", "fi"]
+    assert table.loc["ur", ("paper", "to English")] == "7.10"
+    assert table.loc["fi", ("h", "gain (95% interval)")] == "+1.50 (1.00 to 2.00)"
+    judged = {code: {"win_table": {"refined": {"atlas vicuna": {"n": n}, "lima": {"n": 300}}}}
+              for code, n in (("sw", 90), ("fi", 90))}
+    table = small_tables.prompts(judged, "h")
+    assert list(table.loc["vicuna"]) == ["80", "90", "fi sw"]
+    assert list(table.loc["koala"]) == ["180", "", ""]
+    assert list(small_tables.codes(["ur", "fi"]).index) == ["fi", "ur", "en"]
+    assert small_tables.codes(["fi"]).loc["fi", "family"] == "Uralic"
+
+
+def test_runs_of_other_settings_are_no_other_seeds_of_a_run():
+    own = Profile(seed=0)
+    assert flat.settings_key(own) == flat.settings_key(Profile(seed=1, threads=2, languages=["fi"]))
+    assert flat.settings_key(own) != flat.settings_key(Profile(seed=1, corpus_size=999))
+    assert flat.settings_key(own) != flat.settings_key(Profile(ranking="p2"))

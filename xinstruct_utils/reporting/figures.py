@@ -4,6 +4,8 @@ Arguments are {language: measures of a chapter}, of refinement {round: {language
 figure that could not be measured is absent.
 """
 
+from xinstruct_utils.config.profile import MACHINE, Profile
+from xinstruct_utils.core.files import digest
 from xinstruct_utils.reporting.table_cells import Measures
 from xinstruct_utils.reporting.tables import CONTESTS
 
@@ -37,6 +39,17 @@ def of_method(generator: Measures, refined: dict[int, Measures]) -> dict:
     for name in ("one_pass_label_agreement", "one_pass_speedup"):
         figures[name] = per_language(refined[1], name)
     return figures
+
+
+def settings_key(profile: Profile) -> str:
+    """Digest of what runs that differ in their seed only have in common.
+
+    Languages, what belongs to a machine, and where files lie may differ too.
+    """
+    free = {"seed", "languages", "featured", *MACHINE}
+    values = {key: value for key, value in profile.model_dump().items()
+              if key not in free and not key.endswith("_path")}
+    return digest(values)
 
 
 def of_contests(judged: Measures) -> dict:

@@ -13,7 +13,7 @@ from xinstruct_utils.evaluation.findings import Figures
 
 PARTS = "parts"                                  # folder of the published study
 # Of a run's figures, what is no language's own.
-OF_A_RUN = ("claims", "wall_s", "startup_s", "peak_rss_gib")
+OF_A_RUN = ("claims", "settings", "wall_s", "startup_s", "peak_rss_gib")
 
 
 class Part(TypedDict):
