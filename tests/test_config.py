@@ -4,11 +4,12 @@ import pytest
 from conftest import tiny
 
 from xinstruct_utils.config.load import CHECKS, load_profile, parse_overrides
-from xinstruct_utils.config.profile import EVALUATION, MACHINE
+from xinstruct_utils.config.profile import EVALUATION, MACHINE, Profile
 from xinstruct_utils.config.runs import load_run, open_run, remove_run, resolve
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_json
 from xinstruct_utils.core.paths import REPO, run_dir
+from xinstruct_utils.reporting import settings
 from xinstruct_utils.workflow import notebooks as sources_of_notebooks
 
 PROFILES = sorted(p.stem for p in (REPO / "profiles").glob("*.yaml"))
@@ -251,3 +252,11 @@ def test_an_unknown_notebook_names_the_known_ones(notebooks):
     notebooks("01_x", "")
     with pytest.raises(InputError, match="no notebook '02_x': expected one of 01_x"):
         sources_of_notebooks.read_notebook("02_x")
+
+
+def test_the_page_of_settings_says_what_every_key_means():
+    told = settings.meanings()
+    assert list(told) == list(Profile.model_fields)
+    assert all(isinstance(text, str) and 8 < len(text) < 110 for text in told.values())
+    page = settings.keys()
+    assert page.count("<tr>") == len(told) + 1 and "paper: 32000" in page

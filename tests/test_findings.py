@@ -91,8 +91,8 @@ def test_precision_is_compared_with_random_and_over_rounds():
 def test_what_failed_is_said_in_a_sentence_each():
     runs = {str(seed): run_of({"sw": 0.3}, {"sw": lose}) for seed, lose in enumerate((0.5, 0.52))}
     said = findings.failures(findings.of_claims(runs))
-    assert any(s.startswith("The mined data teach more than the seed pairs alone (C.3). The "
-                            "opposite was seen: -21.0 points") for s in said)
+    assert any(s.startswith("The mined data teach more than the seed pairs alone (paper, C.3). "
+                            "The opposite was seen: -21.0 points") for s in said)
     assert not any("better than a random choice" in s for s in said)      # it holds
 
 
@@ -106,7 +106,7 @@ def test_a_chapter_ends_with_its_findings_escaped_and_kept():
     hostile = findings.complete("<script>1</script>?", 1, 1, "rows")
     text = display.conclude(step, hostile).data
     assert "<script>" not in text and "&lt;script&gt;" in text and 'class="verdict yes"' in text
-    assert step.figures["verdicts"][0]["sentence"].endswith("n = 1 rows")
+    assert step.figures["verdicts"][0]["sentence"].endswith("100.0% of 1 rows")
     assert "Nothing could be measured" in display.conclude(step).data and step.figures == {
         "verdicts": []}
 

@@ -25,7 +25,8 @@ class Finding:
     """A question, its answer, and the figure that gives it.
 
     value, low, high, null: in the unit of `unit`; low and high are None without an interval; null:
-    what "no effect" would be; n: of what `of` names.
+    what "no effect" would be; n: of what `of` names. exact: what was counted, not drawn, and needs
+    no interval.
     """
 
     question: str
@@ -37,6 +38,7 @@ class Finding:
     of: str
     unit: str
     null: float = 0.0
+    exact: bool = False
 
     @property
     def sentence(self) -> str:
@@ -44,6 +46,8 @@ class Finding:
         sign = "+" if self.unit == "points" else ""
         unit = "%" if self.unit == "%" else f" {self.unit}"
         text = f"{self.value:{sign}.1f}{unit}"
+        if self.exact:
+            return f"{text} of {self.n:,} {self.of}"
         if self.low is None or self.high is None:
             text += " (no interval)"
         else:
@@ -95,13 +99,14 @@ def repeated(question: str, values: Iterable[float | None], of: str) -> Finding:
 def complete(question: str, right: int, n: int, of: str) -> Finding:
     """A finding of bookkeeping: "yes" where all `n` are right, "no" else; there is no interval."""
     value = 100 * right / n if n else 0.0
-    return Finding(question, "yes" if right == n and n else "no", value, value, value, n, of, "%")
+    answer: Answer = "yes" if right == n and n else "no"
+    return Finding(question, answer, value, None, None, n, of, "%", exact=True)
 
 
 def counted(question: str, value: float, n: int, of: str) -> Finding:
     """A finding of what was counted: "yes" where `value`, a share, is above 0; no interval."""
-    return Finding(question, "yes" if value > 0 else "no", round(100 * value, 6), None, None, n, of,
-                   "points")
+    answer: Answer = "yes" if value > 0 else "no"
+    return Finding(question, answer, round(100 * value, 6), None, None, n, of, "points", exact=True)
 
 
 # Claims of the paper
@@ -204,22 +209,25 @@ CLAIMS = (
           "unrefined ones", "3.3, 5.4", "implied", _balance("rated_vs_unrefined")),
     Claim("refined_vs_seed", "The mined data teach more than the seed pairs alone", "C.3",
           "{won:.1f} against {won_by_seed:.1f} prompts won of 80", _balance("refined_vs_seed")),
-    Claim("refined_vs_translated", "They teach more than translated instructions (Alpaca-MT)",
-          "5.2", "win rates {ours} against {alpaca}", _balance("refined_vs_translated")),
-    Claim("mined_vs_as_many_translated", "They teach more than as many translated pairs, "
-          "both beside the seed pairs", "5.2", "not asked",
+    Claim("refined_vs_translated", "The mined data teach more than translated "
+          "instructions (Alpaca-MT)", "5.2", "win rates {ours} against {alpaca}",
+          _balance("refined_vs_translated")),
+    Claim("mined_vs_as_many_translated", "The mined data teach more than as many "
+          "translated pairs, both beside the seed pairs", "5.2", "not asked",
           _duel("as many mined as translated pairs")),
-    Claim("refined_vs_distilled", "They teach more than a teacher's answers (Bactrian-M)", "5.2",
+    Claim("refined_vs_distilled", "The mined data teach more than a teacher's answers "
+          "(Bactrian-M)", "5.2",
           "win rates {ours} against {bactrian}", _balance("refined_vs_distilled")),
-    Claim("evaluator_learns", "An evaluator learns to rate from pseudo-ratings", "3.3",
-          "no figure", _beyond_guessing),
+    Claim("evaluator_learns", "The evaluator is right about held-out pseudo-ratings more often "
+          "than always guessing the commonest rating", "3.3", "no figure", _beyond_guessing),
     Claim("evaluator_above_random", "What the evaluator would choose is better than a random "
           "choice", "3.3", "no figure", _last_precision("evaluator_precision")),
     Claim("kept_above_random", "What the run's ranking keeps is better than a random choice", "3.3",
           "no figure", _last_precision("kept_precision")),
     Claim("precision_rises", "The evaluator's choice gets better from round to round", "5.4.1",
           "Figure 7a rises", _over_rounds("evaluator_precision")),
-    Claim("rounds_teach", "A model of a later round answers better", "5.4.1",
+    Claim("rounds_teach", "The last round's follower answers better than that of the "
+          "second, the first that learned from mined pairs", "5.4.1",
           "Figure 7a rises", _won_more_often),
     Claim("tasks", "Tuning on the data helps with tasks it was not made for", "5.4.3",
           "{tasks:+.1f} points over its base", _tasks),
@@ -233,10 +241,11 @@ CLAIMS = (
     Claim("english_is_easier", "Tuned on few pairs, a model answers the language's questions "
           "better in English", "1, Table 1", "{sw_sw} against {sw_en} of 10 (sw), {ur_ur} against "
           "{ur_en} (ur)", _gain_in_english),
-    Claim("people", "People prefer its answers (here to the seed model's)", "5.3",
-          "Figure 6: to ChatGPT's and Bactrian-M's", _people("refined_vs_seed")),
-    Claim("evaluator_above_raters", "Beyond the paper: the evaluator chooses better than any rater "
-          "that needs no training", "beyond", "not asked", _rater_gap),
+    Claim("people", "People, in the Atlas the oracle in their place, prefer the refined "
+          "model's answers to the seed model's", "5.3", "Figure 6: to ChatGPT's and Bactrian-M's",
+          _people("refined_vs_seed")),
+    Claim("evaluator_above_raters", "The evaluator chooses better than any rater "
+          "that needs no training", "", "not asked", _rater_gap),
 )
 
 
@@ -290,7 +299,7 @@ def as_findings(claims: Iterable[Mapping[str, Any]]) -> list[Finding]:
         if row["verdict"] != "not measured":
             low, high = row["interval"] or (None, None)
             answer = CLAIM_ANSWERS[row["verdict"]]
-            found.append(Finding(f"{row['claim']}?", answer, row["here"], low,
+            found.append(Finding(row["claim"], answer, row["here"], low,
                                  high, row["n"], "cells of a seed and a language", "points"))
     return found
 
@@ -309,8 +318,13 @@ def failures(claims: Iterable[Mapping[str, Any]]) -> list[str]:
         cells = f"{languages} and {counted_noun(row['seeds'], 'seed')}"
         if row["n"] == 1:
             cells = "one cell, which decides nothing"
-        said.append(f"{row['claim']} ({row['section']}). {word}: {figure}, {cells}.")
+        said.append(f"{row['claim']}{in_paper(row)}. {word}: {figure}, {cells}.")
     return said
+
+
+def in_paper(row: Mapping[str, Any]) -> str:
+    """Where the paper has a claim: " (paper, 3.3)"; "" for one that goes beyond it."""
+    return f" (paper, {row['section']})" if row["section"] else ""
 
 
 def counted_noun(n: int, noun: str) -> str:

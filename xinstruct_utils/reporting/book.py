@@ -37,7 +37,7 @@ def collect(run: str) -> Path:
         own = {page: pair for page, pair in checked.items() if page.lang == lang}
         pages.save(pages.summary(lang, own), out / f"{lang}.ipynb")
     chapters = pages.chapters(checked, out, first)
-    pages.diagram(checked, first, out)
+    pages.diagram(checked, first, out, profile.ranking)
     (out / "settings.md").write_text(pages.impersonal(pages.fill("settings", keys=settings.keys())),
                                      encoding="utf-8")
     results = pages.chapters(checked, out, "all")
@@ -51,6 +51,7 @@ def collect(run: str) -> Path:
         text = pages.fill("real_text", runs=real_text.page(runs))
         (out / "real_text.md").write_text(pages.impersonal(text), encoding="utf-8")
         results.append({"file": "pages/real_text"})
+    (out / "answer.md").write_text(found.answer(run), encoding="utf-8")
     (out / "claim.md").write_text(pages.claim(run, profile, out), encoding="utf-8")
     write_json(out / "_toc.yml", pages.contents(first, chapters, results, others))
     return out

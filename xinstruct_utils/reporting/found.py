@@ -12,7 +12,7 @@ from xinstruct_utils.core.files import read_json
 from xinstruct_utils.core.markup import escaped
 from xinstruct_utils.core.paths import root, step_dir
 from xinstruct_utils.evaluation.findings import counted_noun as counted
-from xinstruct_utils.evaluation.findings import failures
+from xinstruct_utils.evaluation.findings import failures, in_paper
 
 STUDY = "study"                                  # name of the published run that is the study
 CLASSES = {"holds": "yes", "opposite": "no", "not seen": "undecided", "not measured": "unknown"}
@@ -27,7 +27,7 @@ def claims_of(figures: Path) -> Claims:
 
 def claims_table(claims: Claims, caption: str) -> str:
     """HTML: a line for each claim, with the paper's figure, ours, interval, n and the verdict."""
-    head = ("claim", "section", "the paper", "here, points", "95% interval", "n", "verdict")
+    head = ("claim", "verdict", "here, points", "95% interval", "n", "the paper")
     lines = [_row([escaped(word) for word in head], "th")]
     for row in claims:
         here = "" if row["here"] is None else f"{row['here']:+.1f}"
@@ -39,9 +39,9 @@ def claims_table(claims: Claims, caption: str) -> str:
             n = f"{counted(row['languages'], 'language')} x {counted(row['seeds'], 'seed')}"
             if row["languages"] * row["seeds"] != row["n"]:
                 n = f"{row['n']} cells"
-        cells = [escaped(row[key]) for key in ("claim", "section", "paper")]
+        claim = escaped(row["claim"] + in_paper(row))
         badge = f'<span class="answer {CLASSES[row["verdict"]]}">{escaped(row["verdict"])}</span>'
-        lines.append(_row([*cells, here, interval, n, badge], "td"))
+        lines.append(_row([claim, badge, here, interval, n, escaped(row["paper"])], "td"))
     return _table(lines, caption)
 
 
@@ -74,12 +74,15 @@ def _table(lines: Sequence[str], caption: str) -> str:
 
 
 def _part(claims: Claims, name: str, absent: str) -> str:
-    """HTML and Markdown of one source of claims: what failed first, then both tables."""
+    """HTML and Markdown of one source of claims: what holds, what failed, then both tables."""
     measured = [row for row in claims if row["verdict"] != "not measured"]
     if not measured:
         return absent
-    held = sum(row["verdict"] == "holds" for row in measured)
-    parts = [f"{held} of {len(measured)} measured claims hold."]
+    held = [f"- {escaped(row['claim'])}: {row['here']:+.1f} points" for row in measured
+            if row["verdict"] == "holds"]
+    parts = [f"{len(held)} of {len(measured)} measured claims hold."]
+    if held:
+        parts += ["What holds:", "\n".join(held)]
     if said := failures(measured):
         parts.append("What failed, or was not seen:")
         parts.append("\n".join(f"- {escaped(sentence)}" for sentence in said))
@@ -88,12 +91,55 @@ def _part(claims: Claims, name: str, absent: str) -> str:
     return "\n\n".join(parts)
 
 
+# What the one answer at the front is made of, and how it speaks of each.
+FRONT = {"refined_vs_unrefined": "pairs that the run's ranking chose",
+         "rated_vs_unrefined": "pairs that the paper's evaluator would choose"}
+
+
+def answer(run: str) -> str:
+    """Markdown: does choosing pairs help? Of the published study, or else of this run.
+
+    Wins minus losses of two models against one that was tuned on as many unrefined pairs.
+    """
+    study = claims_of(root() / "published" / STUDY / "figures.json")
+    claims = study or claims_of(step_dir(run, "all", "13_results") / "figures.json")
+    source = "the published study" if study else "this run"
+    said = []
+    for row in claims:
+        if row["name"] in FRONT and row["verdict"] != "not measured":
+            interval = ""
+            if row["interval"]:
+                interval = f", 95% interval {row['interval'][0]:+.1f} to {row['interval'][1]:+.1f}"
+            said.append(f"{FRONT[row['name']]}: {row['here']:+.1f} points (**{row['verdict']}**"
+                        f"{interval}, {counted(row['languages'], 'language')}, "
+                        f"{counted(row['seeds'], 'seed')})")
+    if not said:
+        return "No claim about this was measured here."
+    return ("**Does choosing pairs help?** Wins minus losses against a model tuned on as many "
+            f"unrefined pairs, in {source} of the Atlas: {'; '.join(said)}.")
+
+
+def _about_study() -> str:
+    """Markdown: of what a published study consists; "" where there is none."""
+    path = root() / "published" / STUDY / "figures.json"
+    if not path.exists():
+        return ""
+    parts = read_json(path).get("runs", {}).values()
+    seeds = read_json(path).get("claims", [{}])[0].get("seeds")
+    lines = [f"- {' '.join(part['languages'])}: {', '.join(part['processors'])}, commit "
+             f"{', '.join(commit[:7] for commit in part['commits'])}" for part in parts]
+    note = ("There is one seed, so every interval is over languages alone." if seeds == 1 else
+            f"There are up to {seeds} seeds.")
+    return ("Runs of the profile `study` in the Atlas, which differ from this book's own run in "
+            f"seed, machine or settings. {note}\n\n" + escaped("\n".join(lines)))
+
+
 def words(run: str, profile: Profile) -> dict[str, str]:
-    """Words of the page's template: {"run", "study", "languages", "name"}."""
+    """Words of the page's template: {"run", "study", "about", "answer", "languages", "name"}."""
     own = claims_of(step_dir(run, "all", "13_results") / "figures.json")
     study = claims_of(root() / "published" / STUDY / "figures.json")
     names = ", ".join(languages.get(code).name for code in profile.languages)
-    return {"name": run, "languages": names,
+    return {"name": run, "languages": names, "about": _about_study(), "answer": answer(run),
             "run": _part(own, "this run", "This run has measured none of the claims."),
             "study": _part(study, "the study", "No study has been published with this book yet.")}
 
@@ -108,7 +154,7 @@ def summary(claims: Claims) -> str:
         if row["interval"]:
             interval = f" ({row['interval'][0]:+.1f} to {row['interval'][1]:+.1f})"
         cells = f"{counted(row['languages'], 'language')}, {counted(row['seeds'], 'seed')}"
-        line = (f"{row['claim']} ({row['section']})", f"{row['here']:+.1f}{interval}", cells,
+        line = (row["claim"] + in_paper(row), f"{row['here']:+.1f}{interval}", cells,
                 f"**{row['verdict']}**")
         lines.append(f"| {' | '.join(line)} |")
     return "\n".join(lines)

@@ -192,8 +192,11 @@ def claim(run: str, profile: Profile, out: Path) -> str:
     return fill("claim")
 
 
-def diagram(checked: Checked, lang: str, out: Path) -> None:
-    """Write out/method.png: the method (paper, Figure 2) with a language's counts in its boxes."""
+def diagram(checked: Checked, lang: str, out: Path, ranking: str) -> None:
+    """Write out/method.png: the method (paper, Figure 2) with a language's counts in its boxes.
+
+    ranking: the rater by which the run keeps candidates.
+    """
     counts = {(page.notebook, page.iteration, count["stage"]): count
               for page, (_, manifest) in checked.items() if page.lang == lang
               for count in manifest["counts"]}
@@ -212,10 +215,10 @@ def diagram(checked: Checked, lang: str, out: Path) -> None:
              "candidates": f"{rows('03_backtranslation', 'candidates')} candidates",
              "follower": "follower\nanswers",
              "ratings": f"{pseudo} pseudo-ratings\nteach the evaluator",
-             "kept": f"{rows('04_refinement', 'kept candidates')} kept\nby rating",
+             "kept": f"{rows('04_refinement', 'kept candidates')} kept\nby {ranking}",
              "clusters": f"{rows('05_diversification', 'sampled')} spread\nover clusters",
              "tuned": f"tuned model\n{tuned} rows"}
-    (out / "method.png").write_bytes(diagrams.method(words).data)
+    (out / "method.png").write_bytes(diagrams.method(words, ranking).data)
 
 
 def strip(run: str, lang: str) -> str:

@@ -1,23 +1,19 @@
 """The page of settings: every key of a profile, with what each profile says, read from the code."""
 
-import re
+from pathlib import Path
 
-from xinstruct_utils.config.load import load_profile
-from xinstruct_utils.config.profile import EVALUATION, MACHINE, Profile
+import yaml
+
+from xinstruct_utils.config import load, profile
 from xinstruct_utils.reporting.status import table
-from xinstruct_utils.workflow.notebooks import notebooks_dir, read_notebook
 
-SHOWN = ("local", "modern", "paper")             # profiles whose values stand beside the default
+SHOWN = ("small", "local", "modern", "paper")    # profiles whose values stand beside the default
+
+
 def meanings() -> dict[str, str]:
-    """{key: what it means}, from the comments of the notebooks' parameters cells."""
-    found: dict[str, str] = {}
-    for path in sorted(notebooks_dir().glob("[01][1-9]*.ipynb")):
-        for cell in read_notebook(path.stem)["cells"]:
-            if "parameters" in cell["metadata"].get("tags", []):
-                lines = "".join(cell["source"]).splitlines()
-                told = (re.match(r"(\w+): .+?  # (.+)$", line) for line in lines)
-                found = {match[1]: match[2] for match in told if match} | found
-    return found
+    """{key: what it means}, in the order of the keys."""
+    path = Path(profile.__file__).with_name("meanings.yaml")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _shown(value: object) -> str:
@@ -29,13 +25,14 @@ def _shown(value: object) -> str:
 
 def keys() -> str:
     """HTML of the page's table."""
-    defaults, told = Profile().model_dump(), meanings()
-    profiles = {name: load_profile(name).model_dump() for name in SHOWN}
+    defaults, told = profile.Profile().model_dump(), meanings()
+    profiles = {name: load.load_profile(name).model_dump() for name in SHOWN}
     rows = []
     for key, default in defaults.items():
-        others = {name: _shown(own[key]) if own[key] != default else ""
-                  for name, own in profiles.items()}
-        kind = "machine" if key in MACHINE else "evaluation" if key in EVALUATION else ""
-        rows.append({"key": key, "what it is": told.get(key, ""), "default": _shown(default),
-                     **others, "may change": kind})
+        others = "; ".join(f"{name}: {_shown(own[key]) or 'empty'}"
+                           for name, own in profiles.items() if own[key] != default)
+        kind = ("machine" if key in profile.MACHINE
+                else "evaluation" if key in profile.EVALUATION else "")
+        rows.append({"key": key, "what it is": told[key], "default": _shown(default),
+                     "in other profiles": others, "may change": kind})
     return table(rows, "The keys of a profile")
