@@ -313,9 +313,19 @@ def test_the_entry_page_is_short_and_leads_to_every_page_of_how_to_reproduce():
     assert [name for name in pages.HOW if f"]({name}.md)" not in text] == []
 
 
-def test_tables_are_numbered_and_named_by_their_section(toy):
+def test_tables_are_numbered_and_named_by_what_stands_above_them(toy):
     text = (book.collect("toy") / "01_seed_data.ipynb").read_text()
-    assert "<caption>Table 1.1. Rows</caption>" in text
+    assert "<caption>Table 1.1. The next chapter is 04_refinement</caption>" in text
+
+
+@pytest.mark.parametrize(("markdown", "words"), [
+    ("## 2. One page in every language\nText here.", "One page in every language"),
+    ("## 4. Judged\nA\n### 4.1. By whom\nx", "By whom"),
+    ("The *same* with {doc}`09_judge`: three `measures`.", "The same with 09_judge"),
+    ("How often, and\nhow much faster? Most are.", "How often, and how much faster?"),
+    (f"{'word ' * 40}.", f"{'word ' * 17}..."), ("", "")])
+def test_a_caption_is_the_heading_or_the_first_sentence_above(markdown, words):
+    assert pages.first_words(markdown) == words
 
 
 def test_a_page_without_captions_or_with_one_verdict_is_refused(tmp_path):

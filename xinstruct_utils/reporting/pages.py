@@ -1,6 +1,7 @@
 """Executed notebooks as pages of the book. What is written here is escaped."""
 
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,24 +49,32 @@ def tidy(notebook: "NotebookNode", suffix: str = "", title: str = "",
 
 
 def _caption_tables(notebook: "NotebookNode", number: str) -> None:
-    """Give each table a number and the title of the section in which it stands."""
-    title, count = "", 0
+    """Give each table a number and a caption: what the text just above it says first."""
+    said, count, of_cell = "", 0, 0
 
     def captioned(opening: re.Match) -> str:
-        nonlocal count
-        count += 1
+        nonlocal count, of_cell
+        count, of_cell = count + 1, of_cell + 1
         of_chapter = f"{number}.{count}" if number else str(count)
-        words = f"Table {of_chapter}. {escaped(title)}".rstrip(". ")
-        return f"{opening[0]}<caption>{words}</caption>"
+        words = f"Table {of_chapter}. {escaped(said)}".rstrip(". ")
+        part = f" ({of_cell})" if of_cell > 1 else ""
+        return f"{opening[0]}<caption>{words}{part}</caption>"
 
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            headings = re.findall(r"^#+ (?:\d+\. )?(.+)$", cell.source, re.M)
-            title = headings[-1] if headings else title
+            said, of_cell = first_words(cell.source) or said, 0
             continue
         for output in cell.outputs:
             if "<table" in (html := output.get("data", {}).get("text/html", "")):
                 output.data["text/html"] = re.sub(r"<table\b[^>]*>(?!<caption)", captioned, html)
+
+
+def first_words(markdown: str, most: int = 90) -> str:
+    """A text's last heading without its number, or else its first sentence; no markup."""
+    headings = re.findall(r"^#+ (?:[\d.]+ )?(.+)$", markdown, re.M)
+    first = headings[-1] if headings else re.split(r"(?<=[.:?!;])\s", markdown.strip())[0]
+    plain = re.sub(r"\{\w+\}`([^`]*)`|[*`]", lambda role: role[1] or "", " ".join(first.split()))
+    return textwrap.shorten(plain.rstrip(".:;"), most, placeholder=" ...")
 
 
 def lead_with_verdict(notebook: "NotebookNode") -> "NotebookNode":
