@@ -42,6 +42,15 @@ def test_the_page_has_a_part_for_each_published_run(published):
     assert re.search(r"<td>0\.75</td>", text)          # of one kind, without an interval
 
 
+def test_tasks_stand_there_where_the_run_asked_some(published):
+    write_json(published / "10_task_evaluation" / "measures.json", {
+        "task_items": {"xcopa": 250}, "task_stderr": {"xcopa_base": 0.03, "xcopa_refined": 0.03},
+        "task_accuracy": {"xcopa_base": 0.5, "xcopa_refined": 0.526}})
+    text = real_text.page(real_text.published())
+    assert "<td>50.0 ± 3.0</td>" in text and "<td>52.6 ± 3.0</td>" in text
+    assert text.count("<table") == text.count("<caption") == 4
+
+
 def test_without_such_a_run_there_is_no_part(runs):
     assert real_text.published() == []
     assert real_text.page([]) == ""

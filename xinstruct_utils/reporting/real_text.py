@@ -25,7 +25,7 @@ def page(folders: Sequence[Path]) -> str:
 
 
 def _part(folder: Path) -> str:
-    """Markdown of one run's part: facts, verdicts, and its three tables."""
+    """Markdown of one run's part: facts, verdicts, and its tables."""
     measured, made = read_json(folder / "measures.json"), read_json(folder / "manifest.json")
     name = languages.get(made["lang"]).name
     seed = read_json(folder.parents[0] / "01_seed_data" / "manifest.json")
@@ -43,6 +43,8 @@ def _part(folder: Path) -> str:
                     f"chrF of generated instructions to the true ones, {which}"),
               table(_estimates(measured.get("bits_per_char", {}), "model"),
                     f"Bits for a character of unseen native outputs, {which}")]
+    if tasks := _tasks(folder.parents[0] / "10_task_evaluation" / "measures.json"):
+        parts.append(table(tasks, f"Right answers in per cent, with standard error, {which}"))
     return "\n\n".join(parts)
 
 
@@ -74,6 +76,19 @@ def _aucs(measured: Figures) -> list[dict[str, Any]]:
         kinds = {kind: f"{figure['auc']:.2f}" for kind, figure in own.items() if kind != "all"}
         every = _with_interval(own["all"], "auc") if "all" in own else None
         rows.append({"rater": rater, "all [95% interval]": every, **kinds})
+    return rows
+
+
+def _tasks(measures: Path) -> list[dict[str, Any]]:
+    """A line for each task, a column for each model; none where no task was asked."""
+    measured = read_json(measures) if measures.exists() else {}
+    rows = []
+    for task, n in measured.get("task_items", {}).items():
+        cells = {name.removeprefix(f"{task}_"): f"{100 * share:.1f} ± {100 * se:.1f}"
+                 for name, share in measured["task_accuracy"].items()
+                 if name.startswith(f"{task}_")
+                 for se in [measured["task_stderr"][name]]}
+        rows.append({"task": task, **cells, "n": n})
     return rows
 
 
