@@ -44,6 +44,10 @@ def test_what_is_counted_is_all_or_not():
     assert findings.counted("More?", -0.1, 3, "rows").answer == "no"
 
 
+def test_a_figure_that_rounds_to_nothing_has_no_sign_of_its_own():
+    assert findings.finding("Is it?", -0.0001, -0.1, 0.1, 9, "rows").sentence.startswith("+0.0 p")
+
+
 def run_of(win, lose, kept=(0.4, 0.5), random=0.3):
     return {"win_rate": {"refined_vs_seed": win}, "lose_rate": {"refined_vs_seed": lose},
             "kept_precision": dict.fromkeys(win, list(kept)),

@@ -45,7 +45,8 @@ class Finding:
         """The figure in words: "+8.7 points (95% interval 2.0 to 15.3), n = 300 prompts"."""
         sign = "+" if self.unit == "points" else ""
         unit = "%" if self.unit == "%" else f" {self.unit}"
-        text = f"{self.value:{sign}.1f}{unit}"
+        value = round(self.value, 1) or 0.0      # never "-0.0"
+        text = f"{value:{sign}.1f}{unit}"
         if self.exact:
             return f"{text} of {self.n:,} {self.of}"
         if self.low is None or self.high is None:

@@ -31,12 +31,16 @@ def length_summary(texts: Sequence[str | int]) -> LengthSummary:
     return {"mean": statistics.fmean(sizes), "sd": statistics.pstdev(sizes), "n": len(sizes)}
 
 
-def _cell(value: object, lang: str) -> str:
-    """A cell of `show_rows`: it gets the language's direction where most of it is in its script."""
+def _cell(value: object, lang: str, column: str) -> str:
+    """A cell of `show_rows`: it gets the language's direction where most of it is in its script.
+
+    column: its name, which a narrow screen shows above it (book.css).
+    """
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     right, left = letters_by_direction(text) if is_right_to_left(lang) else (0, 0)
     native = right > left    # a quoted word or a URL turns nothing round
-    attributes = f' dir="rtl" lang="{lang}"' if native else ' dir="auto"'
+    attributes = f' data-label="{escaped(column)}"'
+    attributes += f' dir="rtl" lang="{lang}"' if native else ' dir="auto"'
     align = "right" if native else "left"
     style = f"text-align:{align};white-space:normal;overflow-wrap:anywhere"
     body = spelled_out(text.replace("\r\n", "\n")).replace("\n", "<br>")
@@ -54,7 +58,7 @@ def show_rows(
 
     picked = sorted(random.Random(seed).sample(range(len(rows)), min(n, len(rows))))
     head = "".join(f'<th style="text-align:left">{escaped(c)}</th>' for c in columns)
-    lines = ["".join(_cell(rows[i][c], lang) for c in columns) for i in picked]
+    lines = ["".join(_cell(rows[i][c], lang, c) for c in columns) for i in picked]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return HTML('<table class="samples mathjax_ignore">'
                 f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
