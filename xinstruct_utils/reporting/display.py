@@ -48,17 +48,19 @@ def _cell(value: object, lang: str, column: str) -> str:
 
 
 def show_rows(
-        rows: Sequence[dict], n: int, seed: int, columns: Sequence[str], lang: str) -> "HTML":
+        rows: Sequence[dict], n: int, seed: int, columns: Sequence[str],
+        lang: str | Sequence[str]) -> "HTML":
     """A seeded sample of `n` rows as an HTML table, in reading order and wrapped.
 
-    Web text is hostile: all is escaped. Cells mostly in the language's own script get its
-    direction; English ones stay left to right.
+    lang: of all rows, or one for each. Web text is hostile: all is escaped. Cells mostly in the
+    language's own script get its direction; English ones stay left to right.
     """
     from IPython.display import HTML
 
     picked = sorted(random.Random(seed).sample(range(len(rows)), min(n, len(rows))))
     head = "".join(f'<th style="text-align:left">{escaped(c)}</th>' for c in columns)
-    lines = ["".join(_cell(rows[i][c], lang, c) for c in columns) for i in picked]
+    codes = [lang] * len(rows) if isinstance(lang, str) else lang
+    lines = ["".join(_cell(rows[i][c], codes[i], c) for c in columns) for i in picked]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return HTML('<table class="samples mathjax_ignore">'
                 f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
