@@ -1,6 +1,7 @@
 """Files that the settings name: what is missing is told before the first step."""
 
 import pytest
+from conftest import snakemake
 
 from xinstruct_utils.config import needs
 from xinstruct_utils.config.load import load_profile
@@ -31,3 +32,11 @@ def test_a_run_in_the_atlas_needs_no_file_and_the_hub_none_of_a_corpus():
     assert not any("corpus_path" in line for line in paper)
     assert sum(line.startswith("benchmarks") for line in paper) == 4
     assert any("Alpaca-MT" in line for line in paper)
+
+
+def test_a_run_says_what_is_missing_before_its_first_step(tmp_path):
+    child = snakemake(tmp_path, "--config", "profile=paper", "run=p", "langs=sw")
+    output, _ = child.communicate()
+    assert child.returncode != 0
+    assert "benchmarks: " in output and "koala.jsonl" in output and "Traceback" not in output
+    assert not list(tmp_path.rglob("manifest.json"))
