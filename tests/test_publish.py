@@ -11,7 +11,8 @@ from xinstruct_utils.config.runs import open_run
 from xinstruct_utils.core.files import content_id, file_hash, read_jsonl, write_json, write_jsonl
 from xinstruct_utils.core.paths import step_dir
 from xinstruct_utils.models.loading import load
-from xinstruct_utils.reporting import licences, publish
+from xinstruct_utils.reporting import licences, pages, publish
+from xinstruct_utils.reporting.display import show_rows
 
 HOSTILE = '<script>alert("x")</script> | `code`'
 
@@ -275,3 +276,19 @@ def test_a_tuned_model_gets_a_card_and_loads(run, capsys):
     assert json.loads((run / "model-sw" / "config.json").read_text())["model_type"] == "llama"
     assert {"chat_template.jinja"} <= {p.name for p in (run / "model-sw").iterdir()}
     assert not {"train.json", "optimizer.pt"} & {p.name for p in (run / "model-sw").iterdir()}
+
+
+def test_rows_of_other_peoples_texts_are_cut_when_they_are_published():
+    from nbformat import v4
+
+    long, thai = "maneno " * 60, "ก" * 400
+    shown = show_rows([{"a": f"<b>{long}</b>", "b": thai, "c": "short"}], 1, 0, ["a", "b", "c"],
+                      "th").data
+    output = v4.new_output("display_data", data={"text/html": shown})
+    other = v4.new_output("display_data", data={"text/html": f"<table><td>{long}</td></table>"})
+    made = pages.excerpts(v4.new_notebook(cells=[v4.new_code_cell("x", outputs=[output, other])]))
+    text = made.cells[0].outputs[0].data["text/html"]
+    assert "short" in text and text.count(" ...") == 2
+    assert "<b>" not in text and "&lt;b&gt;maneno" in text
+    assert text.count("ก") == pages.EXCERPT
+    assert long in made.cells[0].outputs[1].data["text/html"]

@@ -1,5 +1,6 @@
 """Executed notebooks as pages of the book. What is written here is escaped."""
 
+import html
 import re
 import textwrap
 from collections import defaultdict
@@ -65,8 +66,8 @@ def _caption_tables(notebook: "NotebookNode", number: str) -> None:
             said, of_cell = first_words(cell.source) or said, 0
             continue
         for output in cell.outputs:
-            if "<table" in (html := output.get("data", {}).get("text/html", "")):
-                output.data["text/html"] = re.sub(r"<table\b[^>]*>(?!<caption)", captioned, html)
+            if "<table" in (shown := output.get("data", {}).get("text/html", "")):
+                output.data["text/html"] = re.sub(r"<table\b[^>]*>(?!<caption)", captioned, shown)
 
 
 def first_words(markdown: str, most: int = 90) -> str:
@@ -75,6 +76,25 @@ def first_words(markdown: str, most: int = 90) -> str:
     first = headings[-1] if headings else re.split(r"(?<=[.:?!;])\s", markdown.strip())[0]
     plain = re.sub(r"\{\w+\}`([^`]*)`|[*`]", lambda role: role[1] or "", " ".join(first.split()))
     return textwrap.shorten(plain.rstrip(".:;"), most, placeholder=" ...")
+
+
+EXCERPT = 160                                    # characters of other people's texts
+CELL = re.compile(r"(<td\b[^>]*>)(.*?)(</td>)", re.S)
+
+
+def excerpts(notebook: "NotebookNode", most: int = EXCERPT) -> "NotebookNode":
+    """The notebook with shown rows cut to so many characters: the texts are other people's."""
+    def cut(cell: re.Match) -> str:
+        text = html.unescape(re.sub(r"<[^>]*>", " ", cell[2]))
+        short = f"{text[:most]} ..." if len(text) > most else ""
+        return f"{cell[1]}{escaped(short)}{cell[3]}" if short else cell[0]
+
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            shown = output.get("data", {}).get("text/html", "")
+            if '<table class="samples' in shown:
+                output.data["text/html"] = CELL.sub(cut, shown)
+    return notebook
 
 
 def lead_with_verdict(notebook: "NotebookNode") -> "NotebookNode":

@@ -26,6 +26,8 @@ LIMIT = 10 * 2**20  # bytes that a published run may weigh
 def publish(run: str) -> Path:
     """Copy a run's notebooks, manifests and tables, but no data, to published/RUN.
 
+    Of a run on files the shown rows are cut: they are other people's texts.
+
     Its claims go into README.md too, where that has a place for the run. Returns the folder.
     Raises InputError where one of them shows what looks like a key.
     """
@@ -35,6 +37,8 @@ def publish(run: str) -> Path:
     draft = out.with_name(f".{run}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     for page, (notebook, _) in checked.items():
+        if profile.source == "files":
+            notebook = pages.excerpts(notebook)
         publish_step(page, notebook, draft / page.folder.relative_to(root() / run))
     pages.claim(run, profile, draft)
     size = sum(path.stat().st_size for path in draft.rglob("*.*"))
