@@ -450,6 +450,8 @@ def test_a_study_publishes_results_and_figures_of_its_runs(toy, monkeypatch):
     assert "measured claims hold in the run `study`" in (toy / "README.md").read_text()
     text = (book.collect("toy") / "found.md").read_text()
     assert "Claims of the paper, the study" in text
+    (out / "figures.json").write_text("{}")
+    assert study.again() == out and json.loads((out / "figures.json").read_text()) == made
     old = out / "seed0" / "seed0-of-cells-made-anew" / "13_results"
     old.mkdir(parents=True)
     assert study.publish("toy") == out and not old.parent.exists()

@@ -137,11 +137,30 @@ def publish(name: str, experiments: str = "") -> Path:
     study_parts.write(parts, draft)
     publish_run.refuse_keys(draft / study_parts.PARTS, root() / name)
     _drop_results_without_a_part(draft, parts)
-    facts = {study_parts.name_of(part): part["facts"] for part in parts}
-    write_json(draft / "figures.json", {"runs": facts} | figures(study_parts.by_seed(parts)))
-    (draft / "claim.png").write_bytes(contest_plots.balances(front(parts)).data)
+    _write_figures(draft, parts)
     shutil.rmtree(out, ignore_errors=True)
     draft.rename(out)
+    found.renew(REPO / "README.md", found.STUDY, found.claims_of(out / "figures.json"))
+    return out
+
+
+def _write_figures(folder: Path, parts: Sequence[Part]) -> None:
+    """Write figures.json and the front figure of some parts."""
+    facts = {study_parts.name_of(part): part["facts"] for part in parts}
+    write_json(folder / "figures.json", {"runs": facts} | figures(study_parts.by_seed(parts)))
+    (folder / "claim.png").write_bytes(contest_plots.balances(front(parts)).data)
+
+
+def again() -> Path:
+    """Compute figures, claims and README of the published study anew, from its parts; its folder.
+
+    For when a claim is new or has other words; no run is needed. Raises InputError without parts.
+    """
+    out = root() / "published" / found.STUDY
+    parts = study_parts.read(out)
+    if not parts:
+        raise InputError(f"{out / study_parts.PARTS} has no part of a study: publish a run first")
+    _write_figures(out, parts)
     found.renew(REPO / "README.md", found.STUDY, found.claims_of(out / "figures.json"))
     return out
 
@@ -168,12 +187,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `study`."""
     parser.add_argument("run", nargs="?", default="study",
                         help="name of the run with the first seed; others are <run>-seed1, ...")
+    parser.add_argument("--again", action="store_true",
+                        help="only compute figures and claims of the published parts anew")
     parser.add_argument("--experiments", default="", help="a run with chapters 14 or 17")
 
 
 def command(args: argparse.Namespace) -> None:
     """Publish a study; prints where to, and each claim with its verdict."""
-    out = publish(args.run, args.experiments)
+    out = again() if args.again else publish(args.run, args.experiments)
     for row in found.claims_of(out / "figures.json"):
         print(f"{row['verdict']:12}  {row['claim']}")
     print(out)
