@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import yaml
-
 from xinstruct_utils.config import load, profile
 from xinstruct_utils.reporting.status import table
 
@@ -12,6 +10,8 @@ SHOWN = ("small", "local", "modern", "paper")    # profiles whose values stand b
 
 def meanings() -> dict[str, str]:
     """{key: what it means}, in the order of the keys."""
+    import yaml
+
     path = Path(profile.__file__).with_name("meanings.yaml")
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
