@@ -1,5 +1,6 @@
 """The pipeline from end to end: Snakemake over tiny notebooks, and the method at smallest sizes."""
 
+import os
 import re
 import shutil
 
@@ -53,6 +54,8 @@ def chapter(folder, name, says, prose="Why."):
 def chain(tmp_path_factory):
     """A finished run of tiny notebooks; the tests below change them one after the other."""
     home = tmp_path_factory.mktemp("chain")
+    for name in ("s.jsonl", "my corpus.jsonl"):
+        (home / name).write_text("")                 # that they are there is all that is asked
     for name in {*CHAIN, *(s.partition("/")[0] for s in STEPS), *LAST, ON_FILES}:
         chapter(home / "notebooks", name, [name])
     batch(home)
@@ -61,8 +64,10 @@ def chain(tmp_path_factory):
 
 def batch(home, *more, fails=False, also=""):
     """A batch over the tiny notebooks, as a run on files; returns what it printed."""
+    here = os.path.relpath(home, REPO)               # relative, and with a blank in one
+    files = f"seed_path={here}/s.jsonl corpus_path='{here}/my corpus.jsonl'"
     child = snakemake(home / "runs", *more, "--config", "run=tiny", "profile=local", "langs=sw",
-                      f"set=iterations=2 seed_path=s.jsonl corpus_path='my corpus.jsonl' {also} ",
+                      f"set=iterations=2 {files} {also} ",
                       notebooks=home / "notebooks")
     output, _ = child.communicate()
     assert (child.returncode != 0) == fails, output
@@ -80,7 +85,7 @@ def test_every_round_runs_once_and_a_run_on_files_ends_with_a_tuned_model_and_no
     assert made == [*(f"all/{s}" for s in LAST), *(f"sw/{s}" for s in STEPS[:9]), f"sw/{ON_FILES}"]
     told = read_json(chain / "runs" / "tiny" / "run.json")
     assert told["iterations"] == 2
-    assert told["corpus_path"] == str(REPO / "my corpus.jsonl")
+    assert told["corpus_path"] == str(REPO / os.path.relpath(chain / "my corpus.jsonl", REPO))
     assert told["featured"] == "sw"
 
 
@@ -113,7 +118,9 @@ def test_other_questions_make_the_chapters_of_the_judge_and_nothing_else(chain):
          "from xinstruct_utils.workflow.step import Step\n\n"
          "step = Step('09_judge_evaluation', run, lang)",
          "write_json(step.path('a.json'), benchmarks)", "step.finish(['a.json'])")
-    for named, more in (("one.jsonl", ["11_human_evaluation"]), ("two.jsonl", [])):
+    for name, more in (("one.jsonl", ["11_human_evaluation"]), ("two.jsonl", [])):
+        (chain / name).write_text("")
+        named = os.path.relpath(chain / name, REPO)
         output = batch(chain, also=f"judge_by=openai benchmarks={named} max_cost_usd=5")
         assert steps_run(output) == ["09_judge_evaluation", *more]
         made = read_json(chain / "runs" / "tiny" / "sw" / "09_judge_evaluation" / "a.json")
