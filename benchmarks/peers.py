@@ -297,22 +297,22 @@ def parsing(n: int = 120) -> tuple[Work, Work]:
 
 PARTS = {
     "rating-harness": Part("rating: one pass against lm-evaluation-harness's loglikelihood",
-                           rating_by_harness, 3.5, 2.5),
+                           rating_by_harness, 3.5, 1.3),
     "rating-text": Part("rating: one pass against generating and reading one by one",
-                        rating_by_text, 25, 10),
+                        rating_by_text, 25, 3.3),
     "rating-prefill": Part("rating: share of a bare prefill's speed", rating_by_prefill, 0.9, 0.75),
     "candidates-32": Part("candidates: against transformers, 32 at a time as they come",
-                          partial(candidates, 32), 3, 1.5),
+                          partial(candidates, 32), 3, 1.4),
     "candidates-1": Part("candidates: against transformers, one by one",
-                         partial(candidates, 1, 60), 10, 5),
-    "tuning": Part("tuning: packed against TRL's padded defaults, useful tokens", tuning, 2, 1.3),
+                         partial(candidates, 1, 60), 10, 3.3),
+    "tuning": Part("tuning: packed against TRL's padded defaults, useful tokens", tuning, 2, 3),
     "clustering": Part("k-means: all points against scikit-learn's mini-batches", clustering, 1,
-                       0.3),
+                       4),
     "judge-sequence": Part("judge: against one request after the other",
                            partial(judging, one_after_the_other, 0.1), 12, 9),
     "judge-ideal": Part("judge: share of the ideal, latency alone", partial(judging, ideal, 0.5),
                         0.87, 0.7),
-    "parser": Part("parser: in batches against benepar one by one", parsing, 5, 3),
+    "parser": Part("parser: in batches against benepar one by one", parsing, 5, 2.9),
 }
 
 
