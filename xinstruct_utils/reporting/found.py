@@ -154,6 +154,8 @@ def summary(claims: Claims) -> str:
         if row["interval"]:
             interval = f" ({row['interval'][0]:+.1f} to {row['interval'][1]:+.1f})"
         cells = f"{counted(row['languages'], 'language')}, {counted(row['seeds'], 'seed')}"
+        if row["languages"] * row["seeds"] != row["n"]:
+            cells = counted(row["n"], "cell")
         line = (row["claim"] + in_paper(row), f"{row['here']:+.1f}{interval}", cells,
                 f"**{row['verdict']}**")
         lines.append(f"| {' | '.join(line)} |")
