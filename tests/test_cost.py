@@ -7,7 +7,7 @@ from xinstruct_utils.config.load import load_profile
 from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import write_json
 from xinstruct_utils.models.loading import load
-from xinstruct_utils.reporting import cost
+from xinstruct_utils.reporting import cost, prices, work
 
 
 def test_weights_are_counted_in_files_or_read_off_a_name(tmp_path):
@@ -31,7 +31,7 @@ def test_a_small_run_by_hand(tmp_path):
                            true_per_pair=1, evaluator_epochs=4, follower_epochs=3, prompt_count=10,
                            held_out_pairs=20)
     rows = {}
-    for row in cost.steps(profile, "sw"):
+    for row in work.steps(profile, "sw"):
         rows[row["step"]] = rows.get(row["step"], 0) + cost.flops(row, 1e6)
     assert rows["03 train generator"] == 500 * 67 * 2 * 6e6
     assert rows["03 write instructions"] == 1000 * (55 + 12) * 2e6
@@ -86,21 +86,21 @@ def test_the_judge_and_the_translators_are_counted(judged):
     And these against the model's others.
     """
     profile = judged()
-    out, ins = cost.lengths(profile, "sw")
-    paid = cost.usd(profile, "sw")
+    out, ins = work.lengths(profile, "sw")
+    paid = prices.usd(profile, "sw")
     assert paid["judge"] == pytest.approx(
         80 * 2 * 8 * ((2 * out + ins + 300) * 30 + 256 * 60) / 1e6)
     assert paid["three views"] == pytest.approx(80 * 5 * ((out + ins + 300) * 30 + 256 * 60) / 1e6)
     assert paid["translation of prompts"] == pytest.approx(
         80 * ((ins + 100) * 30 + 3 * ins * 60) / 1e6)
     assert paid["translation of seed data"] == pytest.approx(3000 * 1210.6 * 20 / 1e6)
-    gpt = cost.usd(judged(seed_translator="openai:gpt"), "sw")["translation of seed data"]
+    gpt = prices.usd(judged(seed_translator="openai:gpt"), "sw")["translation of seed data"]
     assert gpt == pytest.approx(3000 * ((out + 100) * 30 + out * 60) / 1e6)
-    two = cost.usd(judged(larger_model="x-13b"), "sw")     # itself, and its zero-shot answers
+    two = prices.usd(judged(larger_model="x-13b"), "sw")     # itself, and its zero-shot answers
     assert two["judge"] == pytest.approx(paid["judge"] * 12 / 8)
     assert two["three views"] == pytest.approx(paid["three views"] * 7 / 5)
     own = judged(seed_translator="openai:own", translator_base_url="http://x/v1")
-    assert cost.usd(own, "sw")["translation of seed data"] == 0
+    assert prices.usd(own, "sw")["translation of seed data"] == 0
 
 
 def test_the_plan_has_the_chapters_of_the_run_and_the_size_of_the_model_that_each_uses(

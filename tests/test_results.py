@@ -227,7 +227,7 @@ def test_the_small_tables_have_the_papers_numbers_and_the_runs_languages_only():
     assert table.loc["fi", ("h", "gain (95% interval)")] == "+1.50 (1.00 to 2.00)"
     judged = {code: {"win_table": {"refined": {"atlas vicuna": {"n": n}, "lima": {"n": 300}}}}
               for code, n in (("sw", 90), ("fi", 90))}
-    table = small_tables.prompts(judged, "h")
+    table = small_tables.prompts(judged, PAPER["table9"], "h")
     assert list(table.loc["vicuna"]) == ["80", "90", "fi sw"]
     assert list(table.loc["koala"]) == ["180", "", ""]
     assert list(small_tables.codes(["ur", "fi"]).index) == ["fi", "ur", "en"]

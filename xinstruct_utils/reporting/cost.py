@@ -1,6 +1,6 @@
 """What a run would cost: GPU-hours, disk and USD, before anything runs. An estimate, from a model.
 
-Tokens of each step come from the profile's sizes and the paper's mean lengths (Tables 2 and 8); a
+The tokens of each step are counted in `reporting.work`, what is paid in `reporting.prices`; a
 forward pass is 2 FLOP a weight and token, training 6 (4 where only adapters learn); time is FLOP
 over a sustained rate: the profile's `gpu_tflops`, else measured by `make bench` on a GPU, else
 assumed. `reporting.plan` shows it.
@@ -9,23 +9,17 @@ assumed. `reporting.plan` shows it.
 import json
 import math
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 from xinstruct_utils.config.profile import ATLAS_MODELS, Profile
-from xinstruct_utils.core import languages
 from xinstruct_utils.core.errors import InputError
-from xinstruct_utils.core.files import count_lines, read_json
-from xinstruct_utils.core.paper import paper_numbers
+from xinstruct_utils.core.files import read_json
 from xinstruct_utils.core.paths import REPO
-from xinstruct_utils.evaluation import planted, tasks
-from xinstruct_utils.method import raters, seeds
-from xinstruct_utils.method.translation import GOOGLE_USD
 from xinstruct_utils.models.loading import model_path
-from xinstruct_utils.workflow.chapters import of_run
+from xinstruct_utils.reporting.prices import usd
+from xinstruct_utils.reporting.work import Kind, Model, Work, corpus_texts, lengths, steps
 
-Kind = Literal["train", "read", "write"]
 Rates = dict[Kind, float]
 
 # Sustained TFLOP/s where nothing was measured: 40% and 50% of an A100's 312, and 5% while writing,
@@ -40,41 +34,6 @@ MEASURED: dict[Kind, tuple[str, str]] = {
     "read": ("rating", "share_of_peak"),
     "write": ("generation", "share_of_peak"),
 }
-CHARS = {"Latn": 2.5}                   # characters a token; 1.0 in scripts mostly spelled in bytes
-INSTRUCTION = 30                        # tokens
-# Items of a task's test set times the choices that are read; XCOPA is asked in three readings.
-CHOICES = {"xnli": 5010 * 3, "xcopa": 500 * 2 * 3, "xstorycloze": 1511 * 2}
-LARGER, LARGER_ANSWERS = "08 tune the larger model", "09 answers of the larger model"
-OF_LARGER = (LARGER, LARGER_ANSWERS)             # steps of `larger_model`
-BENCHMARKS = {"vicuna": 80, "koala": 180, "wizardlm": 218, "lima": 300}     # Table 9
-ITEM = 60                               # tokens of a choice with its premise
-MODELS = 4                              # base, refined, unrefined and seed are asked
-KINDS = len(planted.OF_TEXT) + 2        # planted flaws, mismatched, and as it is
-OURS = ("refined", "unrefined", "seed")
-
-
-class Lengths(NamedTuple):
-    """Mean tokens of a pair's two sides."""
-
-    output: int
-    instruction: int
-
-    @property
-    def pair(self) -> int:
-        """Tokens of both."""
-        return self.output + self.instruction
-
-
-ATLAS = Lengths(output=55, instruction=12)
-
-
-class Work(TypedDict):
-    """Heavy work of a step: so many tokens are trained on, read or written, so many times."""
-
-    step: str
-    kind: Kind
-    tokens: int
-    passes: int
 
 
 class StepHours(TypedDict):
@@ -152,142 +111,6 @@ def _measured(parts: dict[str, Any]) -> Rates:
     return measured
 
 
-def lengths(profile: Profile, lang: str) -> Lengths:
-    """Mean tokens of an output and of an instruction."""
-    if profile.source == "atlas":
-        return ATLAS
-    chars_per_token = CHARS.get(languages.get(lang).script, 1.0)
-    return Lengths(round(_output_chars(lang) / chars_per_token), INSTRUCTION)
-
-
-def _output_chars(lang: str) -> float:
-    """Mean characters of an output (paper, Table 2); 1,000 where the paper has no figure."""
-    return paper_numbers()["table2"].get(lang, {"output": [1000]})["output"][0]
-
-
-def corpus_texts(profile: Profile) -> int:
-    """How many texts of a language a run reads.
-
-    Files of one's own are not opened for this: `corpus_size` stands for them.
-    """
-    if profile.source == "atlas":
-        return profile.corpus_size
-    return profile.corpus_sample or profile.corpus_size
-
-
-def steps(profile: Profile, lang: str) -> list[Work]:
-    """The heavy work of one language."""
-    work = _backtranslation(profile, lang)
-    for k in range(1, profile.iterations + 1):
-        work += _refinement(profile, lang, k)
-    chapters = {chapter.name[:2] for chapter in of_run(profile)}
-    work += [row for row in _evaluation(profile, lang) if row["step"][:2] in chapters]
-    return [row for row in work if row["tokens"]]
-
-
-def _work(step: str, kind: Kind, tokens: int, passes: int = 1) -> Work:
-    return {"step": step, "kind": kind, "tokens": tokens, "passes": passes}
-
-
-def _backtranslation(profile: Profile, lang: str) -> list[Work]:
-    """Chapter 3."""
-    mean = lengths(profile, lang)
-    texts = corpus_texts(profile)
-    return [
-        _work("03 train generator", "train", profile.seed_size * mean.pair,
-              profile.generator_epochs),
-        _work("03 write instructions", "read", texts * mean.output),
-        _work("03 write instructions", "write", texts * mean.instruction),
-    ]
-
-
-def _refinement(profile: Profile, lang: str, k: int) -> list[Work]:
-    """Chapter 4's round k: beside the evaluators, the passes of the rater that ranks."""
-    mean = lengths(profile, lang)
-    d0x, d0r = _split_sizes(profile)
-    followed = d0x + (profile.keep if k > 1 else 0)
-    outputs_of_a_pair = (profile.true_per_pair + profile.damaged_per_pair
-                         + profile.follower_per_pair + profile.mismatched_per_pair)
-    ratings = (d0r - min(profile.held_out_pairs, d0r // 4)) * outputs_of_a_pair
-    likelihoods = len(raters.passes(profile.ranking, "", "", {}))
-    return [
-        _work(f"04 round {k}: train follower", "train", followed * mean.pair,
-              profile.follower_epochs),
-        _work(f"04 round {k}: its answers", "write",
-              d0r * profile.follower_per_pair * mean.output),
-        _work(f"04 round {k}: train evaluator", "train", ratings * mean.pair,
-              profile.evaluator_epochs * profile.evaluators),
-        _work(f"04 round {k}: rate", "read", corpus_texts(profile) * mean.pair,
-              profile.evaluators + likelihoods),
-    ]
-
-
-def _split_sizes(profile: Profile) -> tuple[int, int]:
-    """Pairs of D0x and of D0r."""
-    learned = profile.seed_size - profile.test_pairs
-    held = seeds.held_back(learned, profile.d0x_size)
-    return learned - held, held
-
-
-def _evaluation(profile: Profile, lang: str) -> list[Work]:
-    """Chapters 8 to 16, those that a run may not have among them."""
-    mean = lengths(profile, lang)
-    asked = prompts(profile, lang)
-    baselines = [named.partition("=")[2] for named in profile.baselines]
-    made = sum(not file for file in baselines)      # as many rows as the refined model has
-    tuned = ((3 + made) * profile.seed_size + (2 + made) * profile.final_size
-             + lines([file for file in baselines if file], lang))
-    # Chapter 17: rounds, two bands of four sizes, five cluster counts, two directions, translated.
-    compared = profile.iterations - 1 + 2 * 4 + 5 + 3 if profile.data_experiments else 0
-    chosen = compared * (profile.seed_size + profile.final_size // 2)
-    larger = profile.seed_size + profile.final_size if profile.larger_model else 0
-    answers = asked * (2 * (3 + len(baselines)) + 1)
-    ablated = profile.iterations * asked + 4 * min(asked, 150)
-    return [
-        _work("08 tune models", "train", tuned * mean.pair, profile.follower_epochs),
-        _work(LARGER, "train", larger * mean.pair, profile.follower_epochs),
-        _work("09 answers", "write", answers * mean.output),
-        _work(LARGER_ANSWERS, "write", 2 * asked * mean.output if larger else 0),
-        _work("10 tasks", "read", _choices(profile, lang) * ITEM, MODELS),
-        _work("12 answers", "write", ablated * mean.output),
-        _work("17 tune models", "train", chosen * mean.pair, profile.follower_epochs),
-        _work("17 answers", "write", compared * asked * mean.output),
-        _work("16 planted flaws", "read", profile.planted_flaws * KINDS * mean.pair,
-              2 * profile.iterations + 2),
-        _work("16 answers", "write", profile.test_pairs * MODELS * mean.output),
-    ]
-
-
-def _choices(profile: Profile, lang: str) -> int:
-    """Choices that a model reads for the tasks."""
-    limit = profile.task_limit or 10**9
-    covered = tasks.covered(profile.tasks, lang)
-    families = [family for family in CHOICES
-                if any(task.startswith(f"{family}_") for task in covered)]
-    choices = sum(min(CHOICES[family], 3 * limit) for family in families)
-    if profile.source == "atlas":
-        choices += 3 * limit * len(profile.tasks)
-    return choices
-
-
-def lines(files: Iterable[str], lang: str) -> int:
-    """Lines of those files that are there; {lang} in a name is the language."""
-    paths = [Path(file.replace("{lang}", lang)) for file in files]
-    return sum(count_lines(path) for path in paths if path.exists())
-
-
-def prompts(profile: Profile, lang: str) -> int:
-    """How many questions the judge gets: the Atlas's own, or those of the benchmark files.
-
-    Of a file that is not there yet, as many as the paper's Table 9 says of its name.
-    """
-    if profile.source == "atlas":
-        return profile.prompt_count
-    absent = [Path(file).stem for file in profile.benchmarks
-              if not Path(file.replace("{lang}", lang)).exists()]
-    return lines(profile.benchmarks, lang) + sum(BENCHMARKS.get(name, 0) for name in absent)
-
-
 def flops(work: Work, weights: float, adapters: bool = False) -> float:
     """FLOP of a step's work with a model of so many weights."""
     return work["tokens"] * work["passes"] * weights * _flop_per_weight(work["kind"], adapters)
@@ -298,74 +121,6 @@ def _flop_per_weight(kind: Kind, adapters: bool) -> int:
     if kind != "train":
         return 2
     return 4 if adapters else 6
-
-
-def usd(profile: Profile, lang: str) -> dict[str, float]:
-    """What is paid for one language: {what: USD}.
-
-    Chapter 9 compares models in both orders, and asks for the three views of each; replies are
-    counted at their longest.
-    """
-    mean = lengths(profile, lang)
-    asked = prompts(profile, lang) if profile.judge_by == "openai" else 0
-    translated = asked if profile.translator_model else 0
-    read = mean.output + mean.instruction + 300
-    reply = profile.judge_max_tokens
-    contests = asked * 2 * _contests(profile)
-    zero_shot = 1 + bool(profile.larger_model)
-    views = asked * (_models(profile) + zero_shot + _is_of_outside(profile.opponent))
-    return {
-        "judge": _paid(profile, "judge", contests, read + mean.output, reply),
-        "three views": _paid(profile, "judge", views, read, reply),
-        "translation of prompts": _paid(profile, "judge", translated, mean.instruction + 100,
-                                        3 * mean.instruction),
-        "translation of seed data": _translated_seeds(profile, lang),
-    }
-
-
-def _paid(profile: Profile, to: str, calls: int, tokens_in: int, tokens_out: int) -> float:
-    """USD for so many calls, at the prices of the judge or the translator."""
-    price_in = getattr(profile, f"{to}_price_in")
-    price_out = getattr(profile, f"{to}_price_out")
-    return calls * (tokens_in * price_in + tokens_out * price_out) / 1e6
-
-
-def _is_of_outside(opponent: str) -> bool:
-    """Is the opponent none of our models?"""
-    return opponent not in OURS
-
-
-def _models(profile: Profile) -> int:
-    """Models that are compared."""
-    return (len(OURS) + len(profile.baselines) + len(profile.others)
-            + bool(profile.larger_model))
-
-
-def _contests(profile: Profile) -> int:
-    """Comparisons of one question.
-
-    Three pairs, sampled (and greedy); each model against an opponent of outside; the zero-shot
-    answers twice, and against those of others. A larger model meets the tuned one, and its
-    zero-shot answers the opponent and its own.
-    """
-    pairs = 6 if profile.judge_greedy else 3
-    models = _models(profile)
-    rivals = models if _is_of_outside(profile.opponent) else models - len(OURS)
-    zero_shot = 2 + len(profile.others)
-    larger = 3 if profile.larger_model else 0
-    return pairs + rivals + zero_shot + larger
-
-
-def _translated_seeds(profile: Profile, lang: str) -> float:
-    """USD for the translation of the seed data."""
-    translator = profile.seed_translator.partition(":")[0]
-    if translator == "google":
-        return profile.seed_size * _output_chars(lang) * GOOGLE_USD / 1e6
-    if translator == "openai":
-        output = lengths(profile, lang).output
-        to = "translator" if profile.translator_base_url else "judge"
-        return _paid(profile, to, profile.seed_size, output + 100, output)
-    return 0.0
 
 
 def disk(profile: Profile, lang: str, weights: int, tuned: int) -> int:
@@ -397,14 +152,14 @@ def estimate(profile: Profile) -> tuple[Estimate, str]:
     tuned = parameters(profile.tuned_model or profile.base_model)
     larger = parameters(profile.larger_model) if profile.larger_model else 0
     rate, origin = rates(gpu=profile.base_model not in ATLAS_MODELS, given=profile.gpu_tflops)
+    sizes: dict[Model, int] = {"base": weights, "tuned": tuned, "larger": larger}
     table: dict[str, StepHours] = {}
     for lang in profile.languages:
         for work in steps(profile, lang):
             name = work["step"]
             row = table.setdefault(name, {"step": name, "tokens": 0, "hours": 0.0})
             row["tokens"] += work["tokens"] * work["passes"]
-            size = weights if name < "08" else larger if name in OF_LARGER else tuned
-            flop = flops(work, size, adapters=profile.lora_rank > 0)
+            flop = flops(work, sizes[work["model"]], adapters=profile.lora_rank > 0)
             row["hours"] += flop / rate[work["kind"]] / 1e12 / 3600
     stored = sum(disk(profile, lang, weights, tuned) + 2 * larger for lang in profile.languages)
     paid = [usd(profile, lang) for lang in profile.languages]
@@ -412,7 +167,7 @@ def estimate(profile: Profile) -> tuple[Estimate, str]:
         "steps": list(table.values()),
         "hours": sum(row["hours"] for row in table.values()),
         "weights": weights,
-        "gb": (stored + checkpoints(profile, max(weights, tuned, larger))) / 1e9,
+        "gb": (stored + checkpoints(profile, max(sizes.values()))) / 1e9,
         "usd": {what: sum(row[what] for row in paid) for what in paid[0]},
     }
     return run, origin

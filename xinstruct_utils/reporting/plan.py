@@ -5,7 +5,8 @@ import argparse
 from xinstruct_utils.config import needs
 from xinstruct_utils.config.profile import ATLAS_MODELS, Profile
 from xinstruct_utils.config.runs import open_run, resolve_call
-from xinstruct_utils.reporting.cost import corpus_texts, estimate, prompts
+from xinstruct_utils.reporting.cost import estimate
+from xinstruct_utils.reporting.work import corpus_texts, prompts
 from xinstruct_utils.workflow.chapters import steps_of
 from xinstruct_utils.workflow.staleness import stale_steps
 

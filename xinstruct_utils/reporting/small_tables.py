@@ -13,7 +13,6 @@ from xinstruct_utils.reporting.table_cells import Measures, frame, ordered, text
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-BENCHMARKS = {"vicuna": 80, "koala": 180, "wizardlm": 218, "lima": 300}      # Table 9
 QUESTIONS = {"valid": "valid_instruction", "acceptable": "acceptable_response"}
 
 
@@ -63,15 +62,15 @@ def quality(measured: Measures, theirs: dict[str, float], label: str) -> "DataFr
     return frame({key: {c: row.get(c, "") for c in columns} for key, row in rows.items()})
 
 
-def prompts(judged: Measures, label: str) -> "DataFrame":
+def prompts(judged: Measures, theirs: dict[str, int], label: str) -> "DataFrame":
     """Table 9: prompts of each benchmark, the paper's and those that this run judged."""
-    counts: dict[str, dict[str, int]] = {name: {} for name in BENCHMARKS}
+    counts: dict[str, dict[str, int]] = {name: {} for name in theirs}
     for code in _own(judged):
         row = judged[code].get("win_table", {}).get("refined", {})
         for name, cell in row.items():
             if (place := place_of(name)) in counts:
                 counts[place][code] = cell["n"]
-    return frame({name: {"paper": str(BENCHMARKS[name]),
+    return frame({name: {"paper": str(theirs[name]),
                          label: ", ".join(sorted({str(n) for n in own.values()})),
                          "languages": " ".join(own)} for name, own in counts.items()})
 
