@@ -52,6 +52,16 @@ def test_kmeans_finds_clusters_that_lie_far_apart_whatever_the_seed(seed):
     assert sorted(np.bincount(diversification.kmeans(blobs(), 3, seed)[0])) == [400, 400, 400]
 
 
+def test_of_many_clusters_hardly_any_are_merged():
+    """Begun with plain k-means++ the inertia was twice that of the true centres here."""
+    rng = np.random.default_rng(0)
+    centres, own = rng.normal(size=(100, 64)), np.arange(3000) % 100
+    points = (centres[own] + 0.2 * rng.normal(size=(3000, 64))).astype("float32")
+    labels, centroids = diversification.kmeans(points, 100)
+    inertia = ((points - centroids[labels]) ** 2).sum()
+    assert inertia < 1.4 * ((points - centres[own]) ** 2).sum()
+
+
 def test_kmeans_trains_on_all_points():
     """At the end each centroid is the mean of its points; trained on faiss's 256 a centroid it is
     the mean of those only.

@@ -7,6 +7,7 @@ import pytest
 
 from xinstruct_utils.atlas import oracle, pages, world
 from xinstruct_utils.atlas.web import seed_pairs
+from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import read_jsonl, write_jsonl
 from xinstruct_utils.core.shards import Shards
 from xinstruct_utils.evaluation import statistics
@@ -40,6 +41,20 @@ def test_every_variant_changes_one_thing_of_the_runs_own():
         "weights", "learning rate", "epochs", "pairs", "kinds", "mismatched a pair", "mismatches",
         "true outputs", "order", "right ones rated 1", "follower of round",
         "last follower, right ones", "ratings", "head", "together"}
+
+
+def test_another_base_model_is_taught_with_its_weights_and_without_them():
+    setups = experiments.variants(OWN, 3, "some/other", 1e-4, ["weights"])
+    other = replace(OWN, base_model="some/other", learning_rate=1e-4)
+    assert setups == {("the run's own", ""): OWN,
+                      ("weights", "random"): replace(OWN, random_weights=True),
+                      ("weights", "some/other"): other,
+                      ("weights", "some/other, random"): replace(other, random_weights=True)}
+
+
+def test_a_factor_that_there_is_not_is_an_error():
+    with pytest.raises(InputError, match="there is no wieghts; expected some of: weights, learn"):
+        experiments.variants(OWN, factors=["wieghts"])
 
 
 def test_with_one_round_there_is_no_other_follower():
@@ -136,13 +151,18 @@ def test_jobs_read_what_was_written_for_them(tmp_path):
     experiments.write_inputs(tmp_path, parts)
     rows = experiments.lesson(OWN, D0R, D0X, ANSWERS, 0, never)
     training = {"base_model": "atlas", "learning_rate": 0.001, "seed": 7}
-    for key, place in ((("order", "output first"), "x"), (("weights", "random"), "y")):
+    setups["weights", "other"] = replace(OWN, base_model="a/other")
+    setups["weights", "other, random"] = replace(OWN, base_model="a/other", random_weights=True)
+    bases = {"random": f"{tmp_path}/random_weights/own", "other": "a/other",
+             "other, random": f"{tmp_path}/random_weights/other", "output first": "atlas"}
+    for key, place in ((("order", "output first"), "x"),
+                       *((("weights", level), "y") for level in list(bases)[:3])):
         jobs = experiments.jobs(setups[key], "n", rows, tmp_path, training, {}, parts)
         (learner, learning, model), (reader, asking, _) = jobs["n"], jobs["n, held_out"]
         assert (learner, reader) == (sft, local) and asking["model"] == str(model)
         assert next(read_jsonl(asking["input"]))["output"] == place
         assert len(list(read_jsonl(learning["input"]))) == 240 and learning["epochs"] == 3
-        assert (learning["base_model"] == "atlas") == (key[0] == "order")
+        assert learning["base_model"] == bases[key[1]]
 
 
 def test_ratings_of_several_evaluators_are_averaged_and_what_was_not_read_is_left_out(tmp_path):
@@ -156,8 +176,9 @@ def test_ratings_of_several_evaluators_are_averaged_and_what_was_not_read_is_lef
 
 
 def test_random_weights_are_of_the_base_models_shape_and_know_nothing(tmp_path):
-    experiments.write_random_weights("atlas", tmp_path, 0)
-    (base, tokenizer), (fresh, _) = load("atlas"), load(str(tmp_path))
+    setups = [OWN, replace(OWN, random_weights=True)]
+    experiments.write_all_random_weights(setups, "atlas", tmp_path, 0)
+    (base, tokenizer), (fresh, _) = load("atlas"), load(str(tmp_path / "random_weights" / "own"))
     assert {n: p.shape for n, p in base.named_parameters()} == {
         n: p.shape for n, p in fresh.named_parameters()}
     pair = [("", D0R[0]["output"])]

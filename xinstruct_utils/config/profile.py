@@ -22,7 +22,7 @@ EVALUATION = (
     "human_labels", "tasks", "task_data", "task_limit", "answer_tag", "review_items",
     "review_annotators", "preference_items", "preference_annotators", "translations_path",
     "compared_candidates", "planted_flaws", "planted_path", "experiments", "data_experiments",
-    "experiment_seeds")
+    "experiment_seeds", "experiment_base", "experiment_base_rate", "experiment_factors")
 
 # Rules of cleaning, in the order in which they work; `data.cleaning` says what each does.
 CleaningRule = Literal["encoding", "control", "navigation", "error_pages", "contacts", "length",
@@ -131,6 +131,11 @@ class Profile(BaseModel):
     # models of choices that differ in one thing: round, size, rating, clusters (chapter 17)
     data_experiments: bool = False
     experiment_seeds: int = Field(3, gt=0)
+    # a further base model to teach as evaluator, its learning rate, and the factors to be tried
+    # (all where none is named)
+    experiment_base: str = ""
+    experiment_base_rate: float = Field(0.0001, gt=0)
+    experiment_factors: list[str] = []
     # by how many candidates the raters are compared, and of how many flawed copies are made
     compared_candidates: int = Field(5000, gt=0)
     planted_flaws: int = Field(150, gt=0)
@@ -152,8 +157,7 @@ class Profile(BaseModel):
     task_data: str = ""
     task_limit: int = Field(0, ge=0)
     # judging: prices in USD for a million tokens; max_cost_usd is for each language. The opponent
-    # has
-    # the judge's address and prices unless it has its own; others: name=answers.jsonl;
+    # has the judge's address and prices unless it has its own; others: name=answers.jsonl;
     # translator_model, of the prompts: as seed_translator below
     judge_by: Literal["oracle", "openai"] = "oracle"
     judge_model: str = "gpt-4-0613"
@@ -178,8 +182,7 @@ class Profile(BaseModel):
     gpu_tflops: float = Field(0.0, ge=0)
     # inference: a node's processes (0: as many as training has) on so many nodes of a Slurm
     # allocation, or servers that speak OpenAI's API (vLLM, SGLang). server_command, run once for
-    # each
-    # of server_urls with {model}, {port}, {index} filled in, starts what a step needs.
+    # each of server_urls with {model}, {port}, {index} filled in, starts what a step needs.
     engine: Literal["local", "server"] = "local"
     inference_processes: int = Field(0, ge=0)
     inference_nodes: int = Field(1, gt=0)

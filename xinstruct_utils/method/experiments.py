@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from xinstruct_utils.core.errors import InputError
 from xinstruct_utils.core.files import write_jsonl
 from xinstruct_utils.core.shards import Shards
 from xinstruct_utils.inference import local
@@ -33,21 +34,30 @@ class Setup:
     with_d0x: bool = False                       # the pairs that the follower learns from too
     output_first: bool = False
     random_weights: bool = False
+    base_model: str = ""                         # taught instead of the run's own base model
     right_left_out: bool = False                 # without what is rated 1 and is right
     answers_of: int = 1                          # the round whose follower's answers are rated 1
     binary: bool = False                         # 2 against the rest: what is rated 1 gets 0
     head: Literal["token", "regression"] = "token"
 
 
-def variants(own: Setup, rounds: int = 1) -> dict[tuple[str, str], Setup]:
+def variants(own: Setup, rounds: int = 1, other_base: str = "", other_rate: float = 0.0,
+             factors: Sequence[str] = ()) -> dict[tuple[str, str], Setup]:
     """{(factor, level): setup}: the run's own first, then each with one thing changed.
 
     A level that the run has itself is left out, and so is a level that an earlier factor has. Of
     "together", several things change. rounds: of refinement; the evaluators of a run's rounds
-    differ by the follower's answers only, which "follower of round" exchanges.
+    differ by the follower's answers only, which "follower of round" exchanges. other_base: a model
+    that is taught in place of the run's base, with its weights and with random ones, at a learning
+    rate of its own. factors: the only ones to be tried; all where there is none. Raises InputError
+    for a factor that there is not.
     """
+    other: dict[str, Any] = {"base_model": other_base, "learning_rate": other_rate}
     changes: dict[str, dict[str, dict[str, Any]]] = {
-        "weights": {"random": {"random_weights": True}},
+        "weights": {"random": {"random_weights": True},
+                    **({other_base: other,
+                        f"{other_base}, random": other | {"random_weights": True}}
+                       if other_base else {})},
         "learning rate": {"a third": {"learning_rate": own.learning_rate / 3},
                           "three times": {"learning_rate": own.learning_rate * 3}},
         "epochs": {"1": {"epochs": 1}, "8": {"epochs": 8}},
@@ -67,9 +77,12 @@ def variants(own: Setup, rounds: int = 1) -> dict[tuple[str, str], Setup]:
         "ratings": {"2 against the rest": {"binary": True}},
         "head": {"regression on the last state": {"head": "regression"}},
         "together": {"all seed pairs, 4 mismatched": {"with_d0x": True, "mismatched": 4}}}
+    if unknown := set(factors) - set(changes):
+        raise InputError(f"experiment_factors: there is no {', '.join(sorted(unknown))}; expected "
+                         f"some of: {', '.join(changes)}")
     made = {("the run's own", ""): own}
-    for factor, levels in changes.items():
-        for level, change in levels.items():
+    for factor in factors or changes:
+        for level, change in changes[factor].items():
             setup = replace(own, **change)
             if setup not in made.values():
                 made[factor, level] = setup
@@ -112,6 +125,17 @@ def training_rows(setup: Setup, rows: Sequence[PseudoRating]) -> list[Row]:
     return rating_rows(taught, setup.true)
 
 
+def write_all_random_weights(setups: Iterable[Setup], base_model: str, folder: Path,
+                             seed: int) -> None:
+    """Random weights for each base model of which a setup wants them; base_model: the run's."""
+    for other in dict.fromkeys(setup.base_model for setup in setups if setup.random_weights):
+        write_random_weights(other or base_model, _random_weights(folder, other), seed)
+
+
+def _random_weights(folder: Path, other_base: str) -> Path:
+    return folder / "random_weights" / (Path(other_base).name or "own")
+
+
 def write_random_weights(base_model: str, out: Path, seed: int) -> None:
     """A model of the base model's configuration that has learned nothing, with its tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM, set_seed
@@ -138,14 +162,16 @@ def jobs(setup: Setup, name: str, rows: Sequence[PseudoRating], folder: Path,
     """An evaluator's training, and its rating of `parts`: {title: job of `launch.run_all`}.
 
     training, reading: the run's settings of the two groups, with this evaluator's seed. Where the
-    setup begins from random weights, they lie in "random_weights" of the folder.
+    setup begins from random weights, `write_all_random_weights` has put them into the folder.
     """
     lesson_file, model = folder / "lessons" / f"{name}.jsonl", folder / "models" / name
     write_jsonl(lesson_file, training_rows(setup, rows))
     learning = training | {"input": str(lesson_file), "epochs": setup.epochs,
                            "learning_rate": setup.learning_rate}
+    if setup.base_model:
+        learning["base_model"] = setup.base_model
     if setup.random_weights:
-        learning["base_model"] = str(folder / "random_weights")
+        learning["base_model"] = str(_random_weights(folder, setup.base_model))
     teacher, reader = (regression, regression) if setup.head == "regression" else (sft, local)
     made = {name: (teacher, learning, model)}
     for part in parts:
