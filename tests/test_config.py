@@ -169,6 +169,20 @@ def test_baselines_may_bear_the_papers_names_or_be_made_by_the_run(monkeypatch, 
         load_profile("local", baselines=["rated", "translated"])
 
 
+@pytest.mark.parametrize("named", ["joint", "joint=rated", "seed=distilled", "distilled=distilled",
+                                   "a/b=distilled", "x=distilled,x=distilled"])
+def test_a_bad_joint_baseline_is_one_error(named):
+    with pytest.raises(InputError, match="joint_baselines: expected name=baseline or name=file"):
+        load_profile("smoke", baselines=["distilled"], joint_baselines=named.split(","))
+
+
+def test_a_joint_baseline_learns_a_baselines_rows_or_a_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = ["distilled_joint=distilled", "Bactrian-X=x.jsonl"]
+    made = load_profile("smoke", baselines=["distilled"], joint_baselines=named)
+    assert made.joint_baselines == [named[0], f"Bactrian-X={tmp_path}/x.jsonl"]
+
+
 def test_files_of_baselines_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = load_profile("smoke", **parse_overrides(["baselines=alpaca-mt=mt_{lang}.jsonl"]))

@@ -10,7 +10,8 @@ from xinstruct_utils.evaluation.contests import Contestant
 from xinstruct_utils.prompts.requests import native_request, native_rows
 from xinstruct_utils.reporting import table_cells, tables
 
-MODELS = ["refined", "unrefined", "seed", "rated", "translated", "distilled", "Bactrian-M 13B"]
+MODELS = ["refined", "unrefined", "seed", "rated", "translated", "distilled", "Bactrian-M 13B",
+          "distilled_joint"]
 OPPONENT = Contestant("opponent")
 
 
@@ -18,7 +19,7 @@ def test_ours_are_asked_in_english_and_baselines_in_the_language_they_learned_in
     forms = {model: contests.form_for(Contestant(model)) for model in [*MODELS, "opponent"]}
     assert forms == {"refined": "web", "unrefined": "web", "rated": "web", "seed": "seed",
                      "opponent": "seed", "translated": "native", "distilled": "native",
-                     "Bactrian-M 13B": "native"}
+                     "Bactrian-M 13B": "native", "distilled_joint": "native"}
     assert contests.form_for(Contestant("refined", "zero-shot")) == "native"
     assert contests.form_for(Contestant("translated"), native=False) == "web"
 
@@ -35,6 +36,7 @@ def test_the_tuned_model_meets_the_baselines_that_the_run_made():
     field = [*contests.contestants(MODELS, greedy=False, native=False), OPPONENT]
     names = [contests.contest_name(a, b) for a, b in contests.pairings(field, OPPONENT, [])]
     assert {"refined_vs_translated", "refined_vs_distilled", "refined_vs_rated",
+            "refined_vs_distilled_joint",
             "rated_vs_unrefined", "translated_vs_opponent"} <= set(names)
     assert len(names) == len(set(names))
     alone = contests.contestants(MODELS[:3], greedy=False, native=False)
@@ -59,6 +61,9 @@ def test_baselines_stand_in_the_papers_places():
     assert table_cells.counterpart("translated", seven) == "Alpaca-MT 7B"
     assert table_cells.counterpart("distilled", seven) == "Bactrian-M 7B"
     assert table_cells.counterpart("distilled", thirteen) == "Bactrian-M 13B"
+    assert table_cells.counterpart("distilled_joint", thirteen) == "Bactrian-X 13B"
+    assert table_cells.counterpart("Bactrian-X", seven) == "Bactrian-X 7B"
+    assert table_cells.counterpart("Bactrian-M 13B", seven) == "Bactrian-M 13B"
 
 
 def test_each_tuned_model_stands_beside_the_papers_row_of_its_own_size():

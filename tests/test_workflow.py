@@ -97,8 +97,18 @@ def test_every_disagreement_is_found(change, fault):
     assert any(fault in found for found in disagreements(TOY, changed))
 
 
+def test_a_joint_baseline_reads_all_languages_and_is_read_by_each():
+    profile = Profile(languages=["sw", "fi"], baselines=["distilled"],
+                      joint_baselines=["distilled_joint=distilled"])
+    joint = StepId("18_joint_baselines", "all")
+    assert read_by(joint, profile) == [StepId("08_instruction_tuning", code)
+                                       for code in ("sw", "fi")]
+    assert joint in read_by(StepId("09_judge_evaluation", "fi"), profile)
+    assert joint not in read_by(StepId("09_judge_evaluation", "fi"), Profile())
+
+
 @pytest.mark.parametrize("profile", [
-    Profile(), load_profile("paper"), load_profile("smoke", iterations=1),
+    Profile(), load_profile("study"), load_profile("paper"), load_profile("smoke", iterations=1),
     load_profile("local", seed_path="s", corpus_path="c", tasks=[])], ids=lambda p: p.source)
 def test_every_step_comes_after_what_it_reads_and_has_a_rule_of_its_own(profile):
     steps = steps_of(profile)

@@ -24,6 +24,7 @@ OUR_MODELS = ("refined", "unrefined", "seed")
 LARGEST_RATE = 5e-4      # of full training of a model that is no toy
 # Further ones that it can make the data of; the second and third in the Atlas only.
 MADE = ("rated", "translated", "distilled")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w -]*")         # "Bactrian-M 13B", as the paper has it
 
 
 def checked(values: dict[str, Any], origin: str) -> Profile:
@@ -96,8 +97,26 @@ def bad_baselines(profile: Profile) -> str | None:
 
 def _is_baseline(text: str) -> bool:
     name, _, file = text.partition("=")
-    plain = re.fullmatch(r"[A-Za-z0-9][\w -]*", name)      # "Bactrian-M 13B", as the paper has it
-    return bool(plain and file and name not in (*OUR_MODELS, *MADE))
+    return bool(PLAIN_NAME.fullmatch(name) and file and name not in (*OUR_MODELS, *MADE))
+
+
+def bad_joint_baselines(profile: Profile) -> str | None:
+    """A joint baseline has a name of its own, and learns from a baseline's rows or a file's."""
+    taken = [*OUR_MODELS, *MADE, *names_of(profile.baselines)]
+    for text in profile.joint_baselines:
+        name, _, source = text.partition("=")
+        learns = source in names_of(profile.baselines) or source.endswith(".jsonl")
+        if not (PLAIN_NAME.fullmatch(name) and name not in taken and learns):
+            return (f"joint_baselines: expected name=baseline or name=file.jsonl, the name not "
+                    f"one of {', '.join(taken)}, the baseline one of "
+                    f"{', '.join(names_of(profile.baselines)) or 'none'}, but {text} came")
+        taken.append(name)
+    return None
+
+
+def names_of(baselines: Iterable[str]) -> list[str]:
+    """The names of baselines, which may be given as name=source."""
+    return [text.partition("=")[0] for text in baselines]
 
 
 def batches_that_cannot_be_shared(profile: Profile) -> str | None:
@@ -148,6 +167,7 @@ CHECKS: tuple[Callable[[Profile], str | None], ...] = (
     lack_of_servers,
     other_number_of_processes,
     bad_baselines,
+    bad_joint_baselines,
     batches_that_cannot_be_shared,
     lack_of_a_judge,
 )
@@ -229,6 +249,9 @@ def _with_absolute_paths(key: str, value: Any) -> Any:
         return [_absolute(str(file)) for file in value]
     if key in ("baselines", "others") and isinstance(value, list):
         return [text if text in MADE else _with_absolute_file(text) for text in map(str, value)]
+    if key == "joint_baselines" and isinstance(value, list):
+        return [_with_absolute_file(text) if text.endswith(".jsonl") else text
+                for text in map(str, value)]
     return value
 
 

@@ -24,10 +24,11 @@ def named_files(profile: Profile) -> Iterator[tuple[str, str]]:
         yield "benchmarks", file
     if profile.opponent.endswith(".jsonl"):
         yield "opponent", profile.opponent
-    for key in ("others", "baselines"):
+    for key in ("others", "baselines", "joint_baselines"):
         for text in getattr(profile, key):
             name, _, file = text.partition("=")
-            yield f"{key}, {name}", file
+            if key != "joint_baselines" or file.endswith(".jsonl"):
+                yield f"{key}, {name}", file
 
 
 def missing(profile: Profile) -> list[str]:

@@ -17,8 +17,8 @@ MACHINE = (
     "translator_price_in", "translator_price_out", "gpu_tflops")
 # Keys of tuning and evaluation: they may change too, and the chapters that read them are made anew.
 EVALUATION = (
-    "tuned_model", "larger_model", "baselines", "benchmarks", "opponent", "others",
-    "judge_greedy", "judge_by", "judge_model", "judge_max_tokens", "translator_model",
+    "tuned_model", "larger_model", "baselines", "joint_baselines", "benchmarks", "opponent",
+    "others", "judge_greedy", "judge_by", "judge_model", "judge_max_tokens", "translator_model",
     "human_labels", "tasks", "task_data", "task_limit", "answer_tag", "review_items",
     "review_annotators", "preference_items", "preference_annotators", "translations_path",
     "compared_candidates", "planted_flaws", "planted_path", "experiments", "data_experiments",
@@ -66,6 +66,9 @@ class Profile(BaseModel):
     # what the evaluator would choose where `ranking` is another rater; in the Atlas "translated"
     # and "distilled" stand in the places of Alpaca-MT and Bactrian-M
     baselines: list[str] = []
+    # models that learn from all languages together, as NAME=BASELINE, one of the above, or
+    # NAME=file.jsonl with rows of every language: Bactrian-X
+    joint_baselines: list[str] = []
     templates: Literal["plain", "released"] = "plain"
     encoder: str = "minilm"
     # corpus: where from, a commit of the hub's data set, texts to sample and to look at (0: all),

@@ -346,11 +346,9 @@ def read_rows(path: str | Path, fields: Sequence[str],
     id is the content id of its last field; the given id is kept as `source_id`. Raises InputError
     with file and place.
     """
-    rows, ids = [], UniqueIds()
+    rows = []
     others: Counter[str] = Counter()
-    for record in records(path, ("id", *fields)):
-        row = checked_row(record.row, fields, record.where)
-        ids.add(row["source_id"], record)
+    for row in rows_of_all_languages(path, fields):
         if row["language"] == language:
             rows.append(row)
         else:
@@ -358,6 +356,15 @@ def read_rows(path: str | Path, fields: Sequence[str],
     if not rows:
         raise InputError(f"{path}: {nothing_in(language, others, fields)}")
     return rows, {"other language": others.total()}
+
+
+def rows_of_all_languages(path: str | Path, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Rows of a user's file in whatever language, one by one; ids and errors as `read_rows`."""
+    ids = UniqueIds()
+    for record in records(path, ("id", *fields)):
+        row = checked_row(record.row, fields, record.where)
+        ids.add(row["source_id"], record)
+        yield row
 
 
 def nothing_in(language: str, others: Counter, fields: Sequence[str]) -> str:

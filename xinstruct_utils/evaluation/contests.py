@@ -21,7 +21,7 @@ Decoding = Literal["sampled", "greedy", "zero-shot"]
 RIVALS = (("refined", "unrefined"), ("refined", "seed"), ("unrefined", "seed"))
 # Where the run makes baselines of these names (setting `baselines`), these too.
 MADE_RIVALS = (("refined", "rated"), ("rated", "unrefined"), ("refined", "translated"),
-               ("refined", "distilled"))
+               ("refined", "distilled"), ("refined", "distilled_joint"))
 # Tuned on English instructions; the last is of another base (setting `larger_model`).
 OURS = ("refined", "unrefined", "seed", "rated", "refined_larger")
 MEASURED = ("win", "tie", "lose", "n", "p", "win_low", "win_high")     # of a contest's summary

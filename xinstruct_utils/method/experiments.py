@@ -45,19 +45,13 @@ def variants(own: Setup, rounds: int = 1, other_base: str = "", other_rate: floa
              factors: Sequence[str] = ()) -> dict[tuple[str, str], Setup]:
     """{(factor, level): setup}: the run's own first, then each with one thing changed.
 
-    A level that the run has itself is left out, and so is a level that an earlier factor has. Of
-    "together", several things change. rounds: of refinement; the evaluators of a run's rounds
-    differ by the follower's answers only, which "follower of round" exchanges. other_base: a model
-    that is taught in place of the run's base, with its weights and with random ones, at a learning
-    rate of its own. factors: the only ones to be tried; all where there is none. Raises InputError
-    for a factor that there is not.
+    A level that the run has itself, or an earlier factor, is left out. Of "together", several
+    things change. rounds: of refinement; their evaluators differ by the follower's answers only.
+    other_base: taught in place of the run's base, with its weights and with random ones, at
+    other_rate. factors: those to try, all by default. Raises InputError for one that is not there.
     """
-    other: dict[str, Any] = {"base_model": other_base, "learning_rate": other_rate}
     changes: dict[str, dict[str, dict[str, Any]]] = {
-        "weights": {"random": {"random_weights": True},
-                    **({other_base: other,
-                        f"{other_base}, random": other | {"random_weights": True}}
-                       if other_base else {})},
+        "weights": {"random": {"random_weights": True}, **_of_a_base(other_base, other_rate)},
         "learning rate": {"a third": {"learning_rate": own.learning_rate / 3},
                           "three times": {"learning_rate": own.learning_rate * 3}},
         "epochs": {"1": {"epochs": 1}, "8": {"epochs": 8}},
@@ -87,6 +81,14 @@ def variants(own: Setup, rounds: int = 1, other_base: str = "", other_rate: floa
             if setup not in made.values():
                 made[factor, level] = setup
     return made
+
+
+def _of_a_base(name: str, learning_rate: float) -> dict[str, dict[str, Any]]:
+    """What changes with another base model, as it is and with random weights; {} without a name."""
+    if not name:
+        return {}
+    change = {"base_model": name, "learning_rate": learning_rate}
+    return {name: change, f"{name}, random": change | {"random_weights": True}}
 
 
 def lesson(setup: Setup, d0r: Sequence[Row], d0x: Sequence[Row],

@@ -44,10 +44,11 @@ def of_method(generator: Measures, refined: dict[int, Measures]) -> dict:
 def settings_key(profile: Profile) -> str:
     """Digest of what runs that differ in their seed only have in common.
 
-    Languages, what belongs to a machine, and where files lie may differ too.
+    Languages, what belongs to a machine, and where files lie may differ too. A key that older
+    runs did not know counts only where it is set.
     """
     free = {"seed", "languages", "featured", *MACHINE}
-    values = {key: value for key, value in profile.model_dump().items()
+    values = {key: value for key, value in profile.model_dump(exclude_defaults=True).items()
               if key not in free and not key.endswith("_path")}
     return digest(values)
 

@@ -24,7 +24,8 @@ from xinstruct_utils.reporting.study_parts import Part
 EXPERIMENTS = ("14_evaluator", "17_data")
 NOTEBOOKS = ("12_ablations", "13_results", *EXPERIMENTS)
 CONTESTS = ("refined_vs_unrefined", "refined_vs_seed", "refined_vs_translated",
-            "refined_vs_distilled", "refined_vs_rated", "rated_vs_unrefined")
+            "refined_vs_distilled", "refined_vs_distilled_joint", "refined_vs_rated",
+            "rated_vs_unrefined")
 PER_ROUND = ("kept_precision", "evaluator_precision", "evaluator_auc", "ranking_auc",
              "beyond_guessing")
 

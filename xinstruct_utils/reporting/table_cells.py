@@ -19,7 +19,7 @@ MEDIUM = [code for code, row in languages.LANGUAGES.items() if row.level == "med
 LOW = [code for code in languages.LANGUAGES if code not in MEDIUM]
 Measures = dict[str, dict]                       # {language: measures of a chapter}
 # Baselines that a run makes in the places of the paper's.
-MADE = {"translated": "Alpaca-MT", "distilled": "Bactrian-M"}
+MADE = {"translated": "Alpaca-MT", "distilled": "Bactrian-M", "distilled_joint": "Bactrian-X"}
 
 
 def label(profile: Profile) -> str:
@@ -46,8 +46,9 @@ def counterpart(model: str, profile: Profile) -> str:
     size = size_of(profile.tuned_model or profile.base_model)
     if model.startswith("refined_larger"):
         model, size = model.replace("refined_larger", "refined"), "13B"
-    if model in MADE:
-        return f"{MADE[model]} {size}" if MADE[model] != "Alpaca-MT" else "Alpaca-MT 7B"
+    model = MADE.get(model, model)
+    if model in MADE.values():
+        return f"{model} {size}" if model != "Alpaca-MT" else "Alpaca-MT 7B"    # the only one
     if model == "refined":
         return f"X-Instruction {size}"
     if model == "refined (zero-shot)":

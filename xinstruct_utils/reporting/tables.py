@@ -7,8 +7,10 @@ of a chapter}; `theirs` is a table of paper.json. For win rates see `win_tables`
 from statistics import stdev
 from typing import TYPE_CHECKING
 
+from xinstruct_utils.config.load import names_of
 from xinstruct_utils.config.profile import Profile
 from xinstruct_utils.reporting.table_cells import (
+    MADE,
     Measures,
     difference,
     frame,
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 CONTESTS = ("refined_vs_unrefined", "refined_vs_seed", "unrefined_vs_seed", "refined_vs_rated",
             "rated_vs_unrefined", "refined_vs_translated", "refined_vs_distilled",
-            "refined_vs_opponent")
+            "refined_vs_distilled_joint", "refined_vs_opponent")
 SIDES = ("instruction", "output")
 
 
@@ -94,6 +96,8 @@ def tasks(measured: Measures, theirs: dict, label: str, profile: Profile) -> "Da
     The paper's models and this run's, the difference of the tuned ones, n.
     """
     size = size_of(profile.tuned_model or profile.base_model)
+    models = ["base", "seed", "unrefined", "refined",
+              *names_of([*profile.baselines, *profile.joint_baselines])]
     paper = {f"paper: {m}": row for m, row in theirs.items() if m.endswith(size)}
     cells = [(task, code) for task in ("xnli", "xcopa", "xstorycloze")
              for code in theirs["LLaMA 2 7B"][task]]
@@ -103,7 +107,7 @@ def tasks(measured: Measures, theirs: dict, label: str, profile: Profile) -> "Da
     for task, code in sorted(cells, key=lambda cell: cell[0].startswith("atlas")):
         measures = measured.get(code, {})
         row = {name: text(theirs_.get(task, {}).get(code)) for name, theirs_ in paper.items()}
-        for model in ("base", "seed", "unrefined", "refined"):
+        for model in models:
             row[f"{label}: {model}"] = _accuracy(measures, f"{task}_{model}")
         tuned = measures.get("task_accuracy", {}).get(f"{task}_refined")
         best = theirs[f"X-Instruction {size}"].get(task, {}).get(code)
@@ -221,7 +225,7 @@ def _won_headlines(judged: Measures) -> dict[str, list[float]]:
         if {"refined", "refined (zero-shot)"} <= set(row):
             pairs.append((row["refined"], row["refined (zero-shot)"]))
         rivals += [(row["refined"], cell) for model, cell in row.items()
-                   if model.startswith("Bactrian-M")]
+                   if MADE.get(model, model).startswith("Bactrian-M")]
     return {
         "win rate against the seed model, %": [100 * win for win in wins if win is not None],
         "win rate lost when asked in the output language, points": [

@@ -144,10 +144,12 @@ def _evaluation(profile: Profile, lang: str) -> list[Work]:
     compared = profile.iterations - 1 + 2 * 4 + 5 + 3 if profile.data_experiments else 0
     chosen = compared * (profile.seed_size + profile.final_size // 2)
     larger = profile.seed_size + profile.final_size if profile.larger_model else 0
-    answers = asked * (2 * (3 + len(baselines)) + 1)
+    joint = _joint_rows(profile, lang)
+    answers = asked * (2 * (3 + len(baselines) + len(joint)) + 1)
     ablated = profile.iterations * asked + 4 * min(asked, 150)
     of_tuned = [
         _work("08 tune models", "train", tuned * mean.pair, profile.follower_epochs),
+        _work("18 joint models", "train", sum(joint) * mean.pair, profile.follower_epochs),
         _work("09 answers", "write", answers * mean.output),
         _work("10 tasks", "read", _choices(profile, lang) * ITEM, MODELS),
         _work("12 answers", "write", ablated * mean.output),
@@ -163,6 +165,20 @@ def _evaluation(profile: Profile, lang: str) -> list[Work]:
     ]
     return [*({**row, "model": "tuned"} for row in of_tuned),
             *({**row, "model": "larger"} for row in of_larger)]
+
+
+def _joint_rows(profile: Profile, lang: str) -> list[int]:
+    """A language's share of the rows of each model that learns from all languages together."""
+    files = {name: file for name, _, file in (text.partition("=") for text in profile.baselines)}
+    rows = []
+    for _, _, source in (text.partition("=") for text in profile.joint_baselines):
+        if source not in files:                  # a file of all languages
+            rows.append(lines([source], lang) // len(profile.languages))
+        elif file := files[source]:
+            rows.append(lines([file], lang))
+        else:
+            rows.append(profile.seed_size + profile.final_size)
+    return rows
 
 
 def _choices(profile: Profile, lang: str) -> int:

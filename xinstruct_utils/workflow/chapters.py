@@ -44,6 +44,11 @@ def has_data_experiments(profile: Profile) -> bool:
     return profile.data_experiments and knows_the_truth(profile)
 
 
+def has_joint_baselines(profile: Profile) -> bool:
+    """Are there baselines that learn from all languages together?"""
+    return bool(profile.joint_baselines)
+
+
 def translates_with_a_model(profile: Profile) -> bool:
     """Does a model of this machine translate the seed data?"""
     return profile.seed_translator.startswith("nllb:")
@@ -80,8 +85,9 @@ class Rows:
 class Chapter:
     """A notebook's place in a run.
 
-    reads: chapters whose steps must be finished (of the refinement, its last round; its first round
-    reads what is named here, every later one the round before). rounds: it runs once a round. when:
+    reads: chapters whose steps must be finished, of those that the run has (of the refinement, its
+    last round; its first round reads what is named here, every later one the round before; what
+    runs across languages reads those of all). rounds: it runs once a round. when:
     whether a run has it. heavy: whether it takes one of the machine's places for models. priority:
     of steps that could run now, the highest goes first. form: people answer it. across: it runs
     once, over all languages. last: it reads all steps that are not last themselves.
@@ -124,9 +130,12 @@ CHAPTERS = (
     Chapter("06_statistics", ("05_diversification",)),
     Chapter("07_quality_review", ("05_diversification",), form="quality"),
     Chapter("08_instruction_tuning", ("05_diversification",), heavy=always, priority=20),
-    Chapter("09_judge_evaluation", ("08_instruction_tuning",), when=is_judged, heavy=always,
-            priority=10),
-    Chapter("10_task_evaluation", ("08_instruction_tuning",), when=has_tasks, heavy=always),
+    Chapter("18_joint_baselines", ("08_instruction_tuning",), when=has_joint_baselines,
+            heavy=always, priority=15, across=True),
+    Chapter("09_judge_evaluation", ("08_instruction_tuning", "18_joint_baselines"), when=is_judged,
+            heavy=always, priority=10),
+    Chapter("10_task_evaluation", ("08_instruction_tuning", "18_joint_baselines"), when=has_tasks,
+            heavy=always),
     Chapter("11_human_evaluation", ("09_judge_evaluation",), when=is_judged, form="preference"),
     Chapter("12_ablations", (REFINEMENT, "09_judge_evaluation"), when=knows_the_truth,
             heavy=always),
@@ -189,8 +198,10 @@ def read_by(reader: StepId, profile: Profile) -> list[StepId]:
         return [other for other in steps_of(profile) if not BY_NAME[other.notebook].last]
     if reader.iteration and reader.iteration > 1:
         return [StepId(chapter.name, reader.lang, reader.iteration - 1)]
-    return [StepId(name, reader.lang, BY_NAME[name].rounds_of(profile)[-1])
-            for name in chapter.reads]
+    langs = profile.languages if chapter.across else [reader.lang]
+    reads = [BY_NAME[name] for name in chapter.reads if BY_NAME[name].when(profile)]
+    return list(dict.fromkeys(step(other.name, lang, other.rounds_of(profile)[-1])
+                              for other in reads for lang in langs))
 
 
 def priority(step: StepId) -> int:
