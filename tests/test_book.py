@@ -383,6 +383,7 @@ def test_other_languages_get_a_page_with_escaped_counts_and_their_own_figures(bu
     assert "&lt;b&gt;clean&lt;/b&gt;" in text and "8 too_short" in text
     # One of each for every notebook of the language; of the two rounds, the last.
     assert text.count("<figure") == 2 and text.count('<td dir="rtl"') == 4
+    assert text.count('alt="Rows of ') == 2              # what a figure's caption says
 
 
 def test_a_warning_of_the_builder_stops_the_book(toy):

@@ -110,9 +110,13 @@ def lead_with_verdict(notebook: "NotebookNode") -> "NotebookNode":
 
 
 def _tidy_code(cell: "NotebookNode", suffix: str) -> None:
-    """Label the figure of a code cell, fold what was injected, drop what is no result."""
+    """Label the figure of a code cell, fold what was injected, drop what is no result.
+
+    What its caption says first is read to those who do not see the figure.
+    """
     if figure := cell.metadata.get("mystnb", {}).get("figure"):
         figure["name"] += suffix
+        cell.metadata["mystnb"]["image"] = {"alt": first_words(figure["caption"], 200)}
     if words := _plumbing(cell):
         shown = cell.metadata.get("mystnb", {}) | {"code_prompt_show": words}
         tags = [*cell.metadata.get("tags", []), "hide-input"]
