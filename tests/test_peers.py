@@ -1,5 +1,6 @@
 """The benchmark of peers: every part can be measured, and a ratio below its floor is an error."""
 
+import os
 import sys
 
 import pytest
@@ -18,6 +19,8 @@ def test_both_sides_of_a_part_run(name, monkeypatch):
         ours, theirs = peers.clustering(n=400, dimensions=8, k=4)
     elif name == "parser":
         ours, theirs = peers.parsing(n=2)
+    elif name == "near-duplicates" and not os.environ.get("XINSTRUCT_DATATROVE"):
+        pytest.skip("XINSTRUCT_DATATROVE names no Python that has datatrove")
     else:
         ours, theirs = peers.PARTS[name].made()
     assert peers.seconds(ours) > 0 and peers.seconds(theirs) > 0
@@ -29,6 +32,22 @@ def test_the_judges_client_is_faster_than_a_loop_and_not_faster_than_waiting(mon
     assert peers.seconds(ours) < peers.seconds(theirs)
     ours, theirs = peers.judging(peers.ideal, 0.2)
     assert peers.seconds(theirs) <= peers.seconds(ours)
+
+
+def test_a_part_without_its_peer_is_left_out_and_said_to_be(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("XINSTRUCT_DATATROVE", raising=False)
+    assert peers.main(["near-duplicates"], tmp_path / "peers.json") == 0
+    assert capsys.readouterr().err == ("near-duplicates is left out: XINSTRUCT_DATATROVE names no "
+                                       "Python that has datatrove\n")
+    assert read_json(tmp_path / "peers.json")["parts"] == {}
+
+
+def test_of_the_texts_every_fifth_is_a_near_duplicate():
+    texts = peers._repeating(10)
+    words = [text.split() for text in texts]
+    shared = [sum(a == b for a, b in zip(one, two, strict=True))
+              for one, two in zip(words, words[1:], strict=False)]
+    assert [n >= 145 for n in shared] == [k % 5 == 3 for k in range(9)]
 
 
 def test_a_ratio_below_its_floor_is_an_error_and_all_figures_are_written(
