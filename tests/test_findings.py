@@ -121,7 +121,7 @@ def test_the_page_of_claims_colours_by_verdict_and_says_failures_first():
     claims = findings.of_claims(runs)
     text = found._part(claims, "this run", "nothing")
     assert text.index("The opposite was seen") < text.index("<table")
-    assert '<span class="answer no">opposite</span>' in text and "2 languages x 3 seeds" in text
+    assert '<span class="answer no">opposite</span>' in text and "2 languages, 3 seeds" in text
     assert '<span class="cell no">-21.0</span>' in text and text.count("<caption>") == 2
     assert found._part([], "this run", "nothing") == "nothing"
 

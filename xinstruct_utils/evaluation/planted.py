@@ -8,7 +8,7 @@ copy has one more: an AUC by planted flaws is a lower bound of what the rater se
 import heapq
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -143,7 +143,11 @@ def told_apart(rows: Iterable[Row], ranking: str) -> dict[str, float]:
     Half of a tie counts; 0.5 is chance. A kind of which nothing could be read is absent.
     """
     scores = scores_of(rows, ranking)
-    whole = scores.pop(AS_IT_IS, {})
+    return _told_apart(scores.pop(AS_IT_IS, {}), scores)
+
+
+def _told_apart(whole: Mapping[str, float],
+                scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {kind: sum(_above(whole[of], flawed[of]) for of in flawed if of in whole) / n
             for kind, flawed in scores.items() if (n := len(flawed.keys() & whole.keys()))}
 
@@ -160,7 +164,7 @@ def aucs(rows: Sequence[Row], ranking: str, seed: int = 0) -> dict[str, Auc]:
     """
     scores = scores_of(rows, ranking)
     whole = scores.pop(AS_IT_IS, {})
-    apart = told_apart(rows, ranking)
+    apart = _told_apart(whole, scores)
     kinds = {"all": list(scores.values())} | {kind: [own] for kind, own in scores.items()}
     found: dict[str, Auc] = {}
     for kind, flawed in kinds.items():

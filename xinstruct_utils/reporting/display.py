@@ -74,7 +74,13 @@ def conclude(step: "Step", *found: Finding) -> "HTML":
     from IPython.display import HTML
 
     step.measure(verdicts=stored(found))
-    lines = [f'<p class="verdict {one.answer}"><span class="answer">{one.answer}</span> '
-             f"{escaped(one.question)} {escaped(one.sentence)}.</p>" for one in found]
+    lines = [verdict_line(one.answer, one.question, one.sentence) for one in found]
     nothing = '<p class="verdict undecided">Nothing could be measured here.</p>'
     return HTML('<div class="verdicts mathjax_ignore">' + ("".join(lines) or nothing) + "</div>")
+
+
+def verdict_line(answer: str, question: str, sentence: str) -> str:
+    """HTML of one finding: its answer, the question, and the figure in words."""
+    answer = escaped(answer)
+    return (f'<p class="verdict {answer}"><span class="answer">{answer}</span> '
+            f"{escaped(question)} {escaped(sentence)}.</p>")

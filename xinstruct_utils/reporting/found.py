@@ -34,15 +34,18 @@ def claims_table(claims: Claims, caption: str) -> str:
         interval = ""
         if row["interval"]:
             interval = f"{row['interval'][0]:+.1f} to {row['interval'][1]:+.1f}"
-        n = ""
-        if row["n"]:
-            n = f"{counted(row['languages'], 'language')} x {counted(row['seeds'], 'seed')}"
-            if row["languages"] * row["seeds"] != row["n"]:
-                n = f"{row['n']} cells"
+        n = cells_in_words(row) if row["n"] else ""
         claim = escaped(row["claim"] + in_paper(row))
         badge = f'<span class="answer {CLASSES[row["verdict"]]}">{escaped(row["verdict"])}</span>'
         lines.append(_row([claim, badge, here, interval, n, escaped(row["paper"])], "td"))
     return _table(lines, caption)
+
+
+def cells_in_words(row: Mapping[str, Any]) -> str:
+    """How often a claim was measured: languages and seeds, or cells where some are not there."""
+    if row["languages"] * row["seeds"] != row["n"]:
+        return counted(row["n"], "cell")
+    return f"{counted(row['languages'], 'language')}, {counted(row['seeds'], 'seed')}"
 
 
 def languages_table(claims: Claims, caption: str) -> str:
@@ -111,8 +114,7 @@ def answer(run: str) -> str:
             if row["interval"]:
                 interval = f", 95% interval {row['interval'][0]:+.1f} to {row['interval'][1]:+.1f}"
             said.append(f"{FRONT[row['name']]}: {row['here']:+.1f} points (**{row['verdict']}**"
-                        f"{interval}, {counted(row['languages'], 'language')}, "
-                        f"{counted(row['seeds'], 'seed')})")
+                        f"{interval}, {cells_in_words(row)})")
     if not said:
         return "No claim about this was measured here."
     return ("**Does choosing pairs help?** Wins minus losses against a model tuned on as many "
@@ -153,11 +155,8 @@ def summary(claims: Claims) -> str:
         interval = ""
         if row["interval"]:
             interval = f" ({row['interval'][0]:+.1f} to {row['interval'][1]:+.1f})"
-        cells = f"{counted(row['languages'], 'language')}, {counted(row['seeds'], 'seed')}"
-        if row["languages"] * row["seeds"] != row["n"]:
-            cells = counted(row["n"], "cell")
-        line = (row["claim"] + in_paper(row), f"{row['here']:+.1f}{interval}", cells,
-                f"**{row['verdict']}**")
+        line = (row["claim"] + in_paper(row), f"{row['here']:+.1f}{interval}",
+                cells_in_words(row), f"**{row['verdict']}**")
         lines.append(f"| {' | '.join(line)} |")
     return "\n".join(lines)
 

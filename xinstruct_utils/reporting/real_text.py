@@ -8,6 +8,7 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.files import read_json
 from xinstruct_utils.core.markup import escaped
 from xinstruct_utils.core.paths import root
+from xinstruct_utils.reporting.display import verdict_line
 from xinstruct_utils.reporting.status import table
 
 CHAPTER = "16_real_text"
@@ -36,7 +37,8 @@ def _part(folder: Path) -> str:
              f"The executed notebook is in the repository under "
              f"`papermill_runs/published/{escaped(made['run'])}/{made['lang']}/{CHAPTER}`.")
     parts = [f"## {name}: the run `{escaped(made['run'])}`", facts]
-    parts += [_verdict(row) for row in measured.get("verdicts", [])]
+    parts += [verdict_line(said["answer"], said["question"], said["sentence"])
+              for said in measured.get("verdicts", [])]
     which = f"{name}, run {made['run']}"
     parts += [table(_aucs(measured), f"AUC of candidates against planted flaws, {which}"),
               table(_estimates(measured.get("backtranslation_chrf", {}), "writer"),
@@ -53,12 +55,6 @@ def _pairs(manifest: Figures) -> str:
     split = next(count for count in manifest["counts"] if count["stage"] == "split")
     return (f"{split['out']:,} seed pairs to learn from, "
             f"{split['dropped'].get('set aside', 0):,} set aside")
-
-
-def _verdict(row: Figures) -> str:
-    answer = escaped(row["answer"])
-    return (f'<p class="verdict {answer}"><span class="answer">{answer}</span> '
-            f"{escaped(row['question'])} {escaped(row['sentence'])}.</p>")
 
 
 def _with_interval(figure: Figures, value: str) -> str:
