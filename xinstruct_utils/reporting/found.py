@@ -11,11 +11,11 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.files import read_json
 from xinstruct_utils.core.markup import escaped
 from xinstruct_utils.core.paths import root, step_dir
+from xinstruct_utils.evaluation.findings import CLAIM_ANSWERS, failures, in_paper
 from xinstruct_utils.evaluation.findings import counted_noun as counted
-from xinstruct_utils.evaluation.findings import failures, in_paper
 
 STUDY = "study"                                  # name of the published run that is the study
-CLASSES = {"holds": "yes", "opposite": "no", "not seen": "undecided", "not measured": "unknown"}
+CLASSES = {**CLAIM_ANSWERS, "not measured": "unknown"}
 
 Claims = Sequence[Mapping[str, Any]]
 
