@@ -1,6 +1,7 @@
 """The book's page "On real text": made of what published runs measured."""
 
 import re
+import shutil
 
 import pytest
 
@@ -49,6 +50,23 @@ def test_tasks_stand_there_where_the_run_asked_some(published):
     text = real_text.page(real_text.published())
     assert "<td>50.0 ± 3.0</td>" in text and "<td>52.6 ± 3.0</td>" in text
     assert text.count("<table") == text.count("<caption") == 4
+
+
+def test_several_runs_are_compared_first(published, runs):
+    second = runs / "published" / "small-sw" / "sw"
+    shutil.copytree(published, second)
+    other = {"all": AUC | {"auc": 0.9}, "repeated": AUC | {"auc": 0.1}}
+    for home, more in ((published, 0.6), (second, 0.9)):
+        length = {"all": AUC | {"auc": more}, "repeated": other["repeated"]}
+        aucs = MEASURED["planted_auc"] | {"length": length}
+        write_json(home / "16_real_text" / "measures.json", MEASURED | {"planted_auc": aucs})
+    text = real_text.page(real_text.published())
+    assert text.startswith("## All runs together") and "Of 2 runs" in text
+    assert "`gain` in 1, `length` in 1" in text
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", text, re.S)]
+    told = {row[0]: row for row in rows if len(row) == 5}
+    assert told["length"][1] == "0.750" and told["length"][-1] == "0.10"
+    assert "fi, small-fi" in text and "sw, small-sw" in text
 
 
 def test_without_such_a_run_there_is_no_part(runs):

@@ -1,7 +1,9 @@
 """The page "On real text": what published runs on people's own texts measured, from chapter 16."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from xinstruct_utils.core import languages
@@ -21,8 +23,33 @@ def published() -> list[Path]:
 
 
 def page(folders: Sequence[Path]) -> str:
-    """Markdown of the page's parts, one for each published run and language."""
-    return "\n\n".join(map(_part, folders))
+    """Markdown of the page's parts: all runs together, then each published run and language."""
+    return "\n\n".join([*_together(folders), *map(_part, folders)])
+
+
+def _together(folders: Sequence[Path]) -> list[str]:
+    """Which rater sees planted flaws best, over several runs; nothing of one alone."""
+    aucs = {f"{folder.parts[-2]}, {folder.parts[-3]}":
+            read_json(folder / "measures.json").get("planted_auc", {}) for folder in folders}
+    raters = [rater for rater in next(iter(aucs.values()), {})
+              if all("all" in own.get(rater, {}) for own in aucs.values())]
+    if len(aucs) < 2 or not raters:
+        return []
+    best = Counter(max(raters, key=lambda rater: own[rater]["all"]["auc"])
+                   for own in aucs.values())
+    rows = []
+    for rater in raters:
+        over_all = {run: own[rater]["all"] for run, own in aucs.items()}
+        lowest = min(kind["auc"] for own in aucs.values() for kind in own[rater].values())
+        rows.append({"rater": rater, "mean": f"{fmean(x['auc'] for x in over_all.values()):.3f}",
+                     **{run: _with_interval(one, "auc") for run, one in over_all.items()},
+                     "lowest of a kind": f"{lowest:.2f}"})
+    rows.sort(key=lambda row: row["mean"], reverse=True)
+    leading = ", ".join(f"`{rater}` in {n}" for rater, n in best.most_common())
+    return ["## All runs together", f"Of {len(aucs)} runs, the rater with the highest AUC against "
+            f"planted flaws of all kinds: {leading}. A rater whose lowest kind lies far below a "
+            "half prefers texts with that flaw.",
+            table(rows, "AUC of candidates against planted flaws of all kinds, by run")]
 
 
 def _part(folder: Path) -> str:
