@@ -152,15 +152,18 @@ def _write_figures(folder: Path, parts: Sequence[Part]) -> None:
     (folder / "claim.png").write_bytes(contest_plots.balances(front(parts)).data)
 
 
-def again() -> Path:
+def again(experiments: str = "") -> Path:
     """Compute figures, claims and README of the published study anew, from its parts; its folder.
 
-    For when a claim is new or has other words; no run is needed. Raises InputError without parts.
+    For when a claim is new or has other words; no run is needed. experiments: as in `publish`.
+    Raises InputError without parts.
     """
     out = root() / "published" / found.STUDY
     parts = study_parts.read(out)
     if not parts:
         raise InputError(f"{out / study_parts.PARTS} has no part of a study: publish a run first")
+    if experiments:
+        _publish_notebooks(root() / experiments, out / "experiments", "all", EXPERIMENTS)
     _write_figures(out, parts)
     found.renew(REPO / "README.md", found.STUDY, found.claims_of(out / "figures.json"))
     return out
@@ -195,7 +198,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> None:
     """Publish a study; prints where to, and each claim with its verdict."""
-    out = again() if args.again else publish(args.run, args.experiments)
+    out = again(args.experiments) if args.again else publish(args.run, args.experiments)
     for row in found.claims_of(out / "figures.json"):
         print(f"{row['verdict']:12}  {row['claim']}")
     print(out)
