@@ -120,6 +120,8 @@ def parameter_faults(code, values, shown):
         name, given = node.target.id, ast.literal_eval(node.value)
         if "#" not in text[node.end_lineno - 1]:
             found.append(f"parameters: {name} has no comment")
+        if text[node.end_lineno - 1].count("=") > 1:
+            found.append(f"parameters: papermill reads no line with two =, as that of {name}")
         if name not in OURS and (name not in values or values[name] != given):
             found.append(f"parameters: {name} is {given!r}, profiles/atlas.yaml has "
                          f"{values.get(name)!r}")
@@ -204,6 +206,7 @@ def put(index, text):
 
 
 @pytest.mark.parametrize(("change", "word"), [
+    (put(1, 'run: str = "atlas"  # run=NAME'), "no line with two ="),
     (lambda nb: nb["cells"].extend(14 * [cell("markdown", "So."), cell("code", "1")]),
      "27 code cells"),
     (lambda nb: nb["cells"].__delitem__(slice(-4, None)), "11 code cells"),
