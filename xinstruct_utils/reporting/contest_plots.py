@@ -96,7 +96,7 @@ def balances(results: Mapping[str, Mapping[str, float | None]], what: str = "com
     axis.set_yticks(range(len(known)), list(known))
     axis.set(xlabel="wins minus losses, points (95% interval)")
     axis.tick_params(axis="y", length=0)
-    axis.invert_yaxis()
+    style.from_the_top(axis, len(known))
     axis.grid(axis="x")
     return figure
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from IPython.display import Image
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -92,6 +93,11 @@ class Layer(NamedTuple):
     ink: str = INK
 
 
+def from_the_top(axis: "Axes", rows: int) -> None:
+    """Rows 0, 1, ... of a figure from its top down, without the margins that grow with them."""
+    axis.set_ylim(rows - 0.4, -0.6)
+
+
 def bars(names: Sequence[str], layers: Sequence[Layer], ends: Sequence[str], room: float = 1.14,
          each: float = 0.27, **settings: Any) -> "Figure":
     """Horizontal bars from the top, their layers stacked; `ends`: words behind them.
@@ -110,7 +116,7 @@ def bars(names: Sequence[str], layers: Sequence[Layer], ends: Sequence[str], roo
             axis.bar_label(drawn, layer.words, label_type="center", color=layer.ink, bbox=box)
     axis.bar_label(drawn, ends, padding=3, fontsize=8.5)
     axis.set(**{"xlim": (0, max(left) * room or 1)} | settings)
-    axis.invert_yaxis()
+    from_the_top(axis, len(names))
     axis.tick_params(axis="y", length=0)
     if len(layers) > 1:
         figure.legend(loc="outside upper center", ncols=4)
