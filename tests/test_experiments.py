@@ -44,8 +44,8 @@ def test_every_variant_changes_one_thing_of_the_runs_own():
 
 
 def test_another_base_model_is_taught_with_its_weights_and_without_them():
-    setups = experiments.variants(OWN, 3, "some/other", 1e-4, ["weights"])
-    other = replace(OWN, base_model="some/other", learning_rate=1e-4)
+    setups = experiments.variants(OWN, 3, "some/other", 1e-4, 1, ["weights"])
+    other = replace(OWN, base_model="some/other", learning_rate=1e-4, epochs=1)
     assert setups == {("the run's own", ""): OWN,
                       ("weights", "random"): replace(OWN, random_weights=True),
                       ("weights", "some/other"): other,

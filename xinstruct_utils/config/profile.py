@@ -22,7 +22,8 @@ EVALUATION = (
     "human_labels", "tasks", "task_data", "task_limit", "answer_tag", "review_items",
     "review_annotators", "preference_items", "preference_annotators", "translations_path",
     "compared_candidates", "planted_flaws", "planted_path", "experiments", "data_experiments",
-    "experiment_seeds", "experiment_base", "experiment_base_rate", "experiment_factors")
+    "experiment_seeds", "experiment_base", "experiment_base_rate",
+    "experiment_base_epochs", "experiment_factors")
 
 # Rules of cleaning, in the order in which they work; `data.cleaning` says what each does.
 CleaningRule = Literal["encoding", "control", "navigation", "error_pages", "contacts", "length",
@@ -134,10 +135,11 @@ class Profile(BaseModel):
     # models of choices that differ in one thing: round, size, rating, clusters (chapter 17)
     data_experiments: bool = False
     experiment_seeds: int = Field(3, gt=0)
-    # a further base model to teach as evaluator, its learning rate, and the factors to be tried
-    # (all where none is named)
+    # a further base model to teach as evaluator, its learning rate and epochs (0: as the others),
+    # and the factors to be tried (all where none is named)
     experiment_base: str = ""
     experiment_base_rate: float = Field(0.0001, gt=0)
+    experiment_base_epochs: int = Field(0, ge=0)
     experiment_factors: list[str] = []
     # by how many candidates the raters are compared, and of how many flawed copies are made
     compared_candidates: int = Field(5000, gt=0)

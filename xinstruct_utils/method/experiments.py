@@ -42,16 +42,18 @@ class Setup:
 
 
 def variants(own: Setup, rounds: int = 1, other_base: str = "", other_rate: float = 0.0,
-             factors: Sequence[str] = ()) -> dict[tuple[str, str], Setup]:
+             other_epochs: int = 0, factors: Sequence[str] = ()) -> dict[tuple[str, str], Setup]:
     """{(factor, level): setup}: the run's own first, then each with one thing changed.
 
     A level that the run has itself, or an earlier factor, is left out. Of "together", several
     things change. rounds: of refinement; their evaluators differ by the follower's answers only.
     other_base: taught in place of the run's base, with its weights and with random ones, at
-    other_rate. factors: those to try, all by default. Raises InputError for one that is not there.
+    other_rate, for other_epochs or the run's. factors: those to try, all by default. Raises
+    InputError for one that is not there.
     """
     changes: dict[str, dict[str, dict[str, Any]]] = {
-        "weights": {"random": {"random_weights": True}, **_of_a_base(other_base, other_rate)},
+        "weights": {"random": {"random_weights": True},
+                    **_of_a_base(other_base, other_rate, other_epochs or own.epochs)},
         "learning rate": {"a third": {"learning_rate": own.learning_rate / 3},
                           "three times": {"learning_rate": own.learning_rate * 3}},
         "epochs": {"1": {"epochs": 1}, "8": {"epochs": 8}},
@@ -83,11 +85,11 @@ def variants(own: Setup, rounds: int = 1, other_base: str = "", other_rate: floa
     return made
 
 
-def _of_a_base(name: str, learning_rate: float) -> dict[str, dict[str, Any]]:
+def _of_a_base(name: str, learning_rate: float, epochs: int) -> dict[str, dict[str, Any]]:
     """What changes with another base model, as it is and with random weights; {} without a name."""
     if not name:
         return {}
-    change = {"base_model": name, "learning_rate": learning_rate}
+    change = {"base_model": name, "learning_rate": learning_rate, "epochs": epochs}
     return {name: change, f"{name}, random": change | {"random_weights": True}}
 
 
