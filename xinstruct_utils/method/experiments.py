@@ -51,9 +51,24 @@ def variants(own: Setup, rounds: int = 1, other_base: str = "", other_rate: floa
     other_rate, for other_epochs or the run's. factors: those to try, all by default. Raises
     InputError for one that is not there.
     """
-    changes: dict[str, dict[str, dict[str, Any]]] = {
-        "weights": {"random": {"random_weights": True},
-                    **_of_a_base(other_base, other_rate, other_epochs or own.epochs)},
+    changes = _changes(own, rounds)
+    changes["weights"] |= _of_a_base(other_base, other_rate, other_epochs or own.epochs)
+    if unknown := set(factors) - set(changes):
+        raise InputError(f"experiment_factors: there is no {', '.join(sorted(unknown))}; expected "
+                         f"some of: {', '.join(changes)}")
+    made = {("the run's own", ""): own}
+    for factor in factors or changes:
+        for level, change in changes[factor].items():
+            setup = replace(own, **change)
+            if setup not in made.values():
+                made[factor, level] = setup
+    return made
+
+
+def _changes(own: Setup, rounds: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """{factor: {level: what it changes}}."""
+    return {
+        "weights": {"random": {"random_weights": True}},
         "learning rate": {"a third": {"learning_rate": own.learning_rate / 3},
                           "three times": {"learning_rate": own.learning_rate * 3}},
         "epochs": {"1": {"epochs": 1}, "8": {"epochs": 8}},
@@ -73,16 +88,6 @@ def variants(own: Setup, rounds: int = 1, other_base: str = "", other_rate: floa
         "ratings": {"2 against the rest": {"binary": True}},
         "head": {"regression on the last state": {"head": "regression"}},
         "together": {"all seed pairs, 4 mismatched": {"with_d0x": True, "mismatched": 4}}}
-    if unknown := set(factors) - set(changes):
-        raise InputError(f"experiment_factors: there is no {', '.join(sorted(unknown))}; expected "
-                         f"some of: {', '.join(changes)}")
-    made = {("the run's own", ""): own}
-    for factor in factors or changes:
-        for level, change in changes[factor].items():
-            setup = replace(own, **change)
-            if setup not in made.values():
-                made[factor, level] = setup
-    return made
 
 
 def _of_a_base(name: str, learning_rate: float, epochs: int) -> dict[str, dict[str, Any]]:
