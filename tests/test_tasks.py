@@ -313,6 +313,16 @@ def test_answers_to_different_numbers_of_items_are_not_compared():
         tasks.gain(answers([1, 0, 1]), answers([1, 0]))
 
 
+def test_estimates_have_an_interval_and_leave_other_readings_out():
+    rows = {"xcopa_sw": answers([1, 0, 1, 0]), "xcopa_sw_cut": answers([1, 1, 1, 1], variant="cut")}
+    made = tasks.estimates({"base": rows, "refined": rows})
+    assert set(made) == {"xcopa"} and set(made["xcopa"]) == {"base", "refined"}
+    base = made["xcopa"]["base"]
+    assert base["value"] == 0.5 and base["n"] == 4
+    assert base["high"] - 0.5 == pytest.approx(0.5 - base["low"]) == pytest.approx(1.96 * 0.2887,
+                                                                                   rel=1e-3)
+
+
 def test_table_7_has_models_down_tasks_across_and_the_mean_of_the_corrected_readings():
     rows = {"xcopa_sw": answers([1, 0, 1, 0]), "xcopa_sw_cut": answers([1, 1, 1, 1], variant="cut"),
             "xnli_sw": answers([1, 1, 1, 0], family="xnli")}

@@ -22,6 +22,7 @@ from xinstruct_utils.core.languages import LANGUAGES
 from xinstruct_utils.core.paper import paper_numbers
 from xinstruct_utils.core.process import finish_job
 from xinstruct_utils.data.readers import json_lines
+from xinstruct_utils.evaluation.statistics import Z
 from xinstruct_utils.models.loading import model_path
 
 if TYPE_CHECKING:
@@ -331,6 +332,21 @@ def results(out: str | Path, names: Iterable[str]) -> dict[str, Result]:
         found = read_json(Path(out) / f"{name}.json")
         rows[name] = found | {"family": family, "lang": lang, "variant": variant}
     return rows
+
+
+def estimates(by_model: dict[str, dict[str, Result]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Accuracy with its 95% interval, {family: {model: {"value", "low", "high", "n"}}}.
+
+    by_model: {model: results}. Of XCOPA the corrected reading counts.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for model, rows in by_model.items():
+        for result in rows.values():
+            if not result["variant"]:
+                value, half = result["accuracy"], Z * result["stderr"]
+                found.setdefault(result["family"], {})[model] = {
+                    "value": value, "low": value - half, "high": value + half, "n": result["n"]}
+    return found
 
 
 def table7(by_model: dict[str, dict[str, Result]]) -> "DataFrame":
