@@ -431,3 +431,21 @@ def test_the_translator_errs_at_its_rates_and_its_errors_are_errors(language):
     assert alike < 0.2 * (counts.total() - counts[None])
     one, two = (translator.pairs(language, 20, seed) for seed in (0, 0))
     assert one == two and len(one) == 20
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_another_country_is_beside_the_point_and_a_name_within_a_name_is_not(language):
+    country, other = next(fact for fact in world.facts() if fact.entity == "GW"), "AD"
+    own = world.values(country, language)["name"]                   # Guinea-Bissau
+    assert not oracle.strays(f"1. {own}.", [country], language)
+    beside = world.names.territory(other, language)
+    assert oracle.strays(f"1. {own}. 2. {beside}.", [country], language)
+    andorra = next(fact for fact in world.facts() if fact.entity == other)
+    assert not oracle.strays(f"1. {own}. 2. {beside}.", [country, andorra], language)
+    assert oracle.strays(f"1. {own}.", [andorra], language)
+
+
+def test_views_of_an_answer_are_not_shared_with_whoever_changes_them():
+    fact = world.facts()[0]
+    oracle.aspects("Andorra.", [fact], "sw")["form"] = 7.0
+    assert oracle.aspects("Andorra.", [fact], "sw")["form"] <= 1

@@ -89,17 +89,29 @@ def language_share(text: str, language: str) -> float:
     return mine / (mine + theirs) if mine + theirs else 0.0
 
 
+@cache
+def _countries(language: str) -> frozenset[str]:
+    """The names of countries in the language."""
+    return frozenset(world.names.territory(code, language) for code in world.countries())
+
+
 @lru_cache(4096)
-def _spoken_of(own: frozenset[str], language: str) -> re.Pattern[str]:
-    """A pattern that finds own values and the names of countries, the longest first."""
-    countries = {world.names.territory(code, language) for code in world.countries()}
-    return re.compile("|".join(map(whole, sorted(countries | own, key=len, reverse=True))))
+def _any_of(values: frozenset[str]) -> re.Pattern[str]:
+    """A pattern that finds values as whole words, the longest first."""
+    return re.compile("|".join(map(whole, sorted(values, key=len, reverse=True))))
 
 
 def strays(text: str, facts: Sequence[Fact], language: str) -> bool:
-    """Does the text speak of another country too, as two pages that were glued together do?"""
-    own = frozenset(value for fact in facts for value in world.values(fact, language).values())
-    return any(found[0] not in own for found in _spoken_of(own, language).finditer(text))
+    """Does the text speak of another country too, as two pages that were glued together do?
+
+    Its own values are looked for beside the countries, since one may hold a country's name.
+    """
+    own = {value for fact in facts for value in world.values(fact, language).values()}
+    # Few values stand in a text: a pattern of all would take a tenth of a second for every fact.
+    there = frozenset(value for value in _countries(language) | own if value in text)
+    if there <= own:
+        return False
+    return any(found[0] not in own for found in _any_of(there).finditer(text))
 
 
 def _has_junk(text: str, language: str) -> bool:
@@ -129,6 +141,11 @@ def _form(text: str, facts: Sequence[Fact], language: str) -> float:
 
 def aspects(text: str, facts: Sequence[Fact], language: str) -> Aspects:
     """Score an answer about one fact, or about several, in four views."""
+    return _aspects(text, tuple(facts), language).copy()
+
+
+@lru_cache(16384)               # an answer meets several others, and is asked for its views too
+def _aspects(text: str, facts: tuple[Fact, ...], language: str) -> Aspects:
     right = [(fact, slot, ok) for fact in facts
              for slot, ok in parts(text, fact, language).items()]
     correct = sum(ok for _, _, ok in right)
