@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
-POINTS_TO_BEGIN = 32         # a centroid, among which k-means looks for its first centroids
+POINTS_TO_BEGIN = 64         # a centroid, among which k-means looks for its first centroids
 
 
 class Share(TypedDict):
