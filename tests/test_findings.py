@@ -2,6 +2,8 @@
 
 import pytest
 
+from xinstruct_utils.config.profile import Profile
+from xinstruct_utils.core.files import write_json
 from xinstruct_utils.evaluation import findings
 from xinstruct_utils.reporting import display, found
 
@@ -137,3 +139,17 @@ def test_a_readme_is_renewed_between_its_marks_only(tmp_path):
     assert text.startswith("before\n<!-- found atlas -->\n4 of 4") and "stale" not in text
     assert text.endswith("<!-- end of found -->\nafter\n") and text.count("**holds**") == 4
     assert not found.renew(tmp_path / "absent.md", "atlas", claims)
+
+
+def test_experiments_with_the_evaluator_are_counted_by_their_verdict(runs):
+    assert found.words("r", Profile())["evaluators"].startswith("No experiment")
+    rows = [{"factor": "<b>kinds</b>", "level": "mismatched only", "AUC more": -0.21, "low": -0.3,
+             "high": -0.1, "n": 3, "verdict": "lower"},
+            {"factor": "epochs", "level": "8", "AUC more": 0.01, "low": None, "high": None, "n": 1,
+             "verdict": "undecided"}]
+    write_json(runs / "published/study/experiments/fi/14_evaluator/measures.json",
+               {"experiments": rows})
+    text = found.words("r", Profile())["evaluators"]
+    assert "Finnish: of 2 changes" in text and "0 raised" in text and "1 lowered it" in text
+    assert "-21.0" in text and "-30.0 to -10.0" in text and "<b>" not in text
+    assert '<span class="answer no">lower</span>' in text

@@ -1,6 +1,6 @@
 """The page "What was found": each claim of the paper with its verdict, computed from runs."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +11,7 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.files import read_json
 from xinstruct_utils.core.markup import escaped
 from xinstruct_utils.core.paths import root, step_dir
-from xinstruct_utils.evaluation.findings import CLAIM_ANSWERS, failures, in_paper
+from xinstruct_utils.evaluation.findings import ANSWERS, CLAIM_ANSWERS, failures, in_paper
 from xinstruct_utils.evaluation.findings import counted_noun as counted
 
 STUDY = "study"                                  # name of the published run that is the study
@@ -136,12 +136,41 @@ def _about_study() -> str:
             f"seed, machine or settings. {note}\n\n" + escaped("\n".join(lines)))
 
 
+def _about_evaluators() -> str:
+    """HTML and Markdown: what the study's experiments with the evaluator say (chapter 14)."""
+    parts = []
+    for folder in sorted((root() / "published" / STUDY / "experiments").glob("*/14_evaluator")):
+        name = languages.get(folder.parent.name).name
+        effects = read_json(folder / "measures.json").get("experiments", [])
+        said = Counter(row["verdict"] for row in effects)
+        parts.append(f"{name}: of {counted(len(effects), 'change')} to what the evaluator is or "
+                     f"learns, {said['higher']} raised its AUC with an interval that leaves out "
+                     f"zero, {said['lower']} lowered it; {said['undecided']} were undecided.")
+        parts.append(_table([_row(EFFECTS, "th"), *map(_effect, effects)],
+                            f"AUC more than the run's own evaluator, points, {name}"))
+    return "\n\n".join(parts) or "No experiment has been published with this book yet."
+
+
+EFFECTS = ("what is changed", "how", "AUC more, points", "95% interval", "seeds", "verdict")
+
+
+def _effect(row: Mapping[str, Any]) -> str:
+    """A line of one change to the evaluator."""
+    ends = [row["low"], row["high"]]
+    interval = "" if None in ends else f"{100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}"
+    answer = ANSWERS[row["verdict"]]
+    badge = f'<span class="answer {answer}">{escaped(row["verdict"])}</span>'
+    return _row([escaped(row["factor"]), escaped(row["level"]), f"{100 * row['AUC more']:+.1f}",
+                 interval, str(row["n"]), badge], "td")
+
+
 def words(run: str, profile: Profile) -> dict[str, str]:
-    """Words of the page's template: {"run", "study", "about", "answer", "languages", "name"}."""
+    """Words of the page's template, book/templates/found.md, by their names there."""
     own = claims_of(step_dir(run, "all", "13_results") / "figures.json")
     study = claims_of(root() / "published" / STUDY / "figures.json")
     names = ", ".join(languages.get(code).name for code in profile.languages)
     return {"name": run, "languages": names, "about": _about_study(), "answer": answer(run),
+            "evaluators": _about_evaluators(),
             "run": _part(own, "this run", "This run has measured none of the claims."),
             "study": _part(study, "the study", "No study has been published with this book yet.")}
 
