@@ -364,7 +364,7 @@ PARTS = {
     "near-duplicates": Part("near-duplicates: one pass against datatrove's four steps",
                             near_duplicates, 2, 5),
     "clustering": Part("k-means: all points against scikit-learn's mini-batches", clustering, 1,
-                       1.5),
+                       0.75),
     "judge-sequence": Part("judge: against one request after the other",
                            partial(judging, one_after_the_other, 0.1), 12, 9),
     "judge-ideal": Part("judge: share of the ideal, latency alone", partial(judging, ideal, 0.5),

@@ -44,8 +44,8 @@ def _is_of_outside(opponent: str) -> bool:
 
 def _models(profile: Profile) -> int:
     """Models that are compared."""
-    return (len(OURS) + len(profile.baselines) + len(profile.others)
-            + bool(profile.larger_model))
+    return (len(OURS) + len(profile.baselines) + len(profile.joint_baselines)
+            + len(profile.others) + bool(profile.larger_model))
 
 
 def _contests(profile: Profile) -> int:

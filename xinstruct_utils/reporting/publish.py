@@ -35,9 +35,9 @@ HELD_OUT = 50
 KINDS = (".safetensors", ".json", ".jinja", ".model", ".txt")
 FIELDS = ("id", "language", "instruction", "output", "rating", "p2", "round", "cluster", "source",
           "source_id", "url")
-# Settings that tell of the maker's machine or files, and may hold keys:
-PRIVATE = re.compile(
-    r".*_(path|urls?|command)|task_data|opponent|human_labels|benchmarks|baselines|others")
+# Settings that tell of the maker's machine or files, and may hold keys; and what was tried beside.
+PRIVATE = re.compile(r".*_(path|urls?|command)|task_data|opponent|human_labels|benchmarks|"
+                     r"(joint_)?baselines|others|experiment\w*")
 # The hub's names of sizes, each for data sets of fewer rows.
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 TOY_DATA = ("**A toy.** These rows are of the Atlas, a made-up world; do not tune a real model on "
