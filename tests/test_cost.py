@@ -76,8 +76,19 @@ def judged(tmp_path):
     """A function: the paper's profile with 80 questions in Swahili, and more settings."""
     (tmp_path / "b_sw.jsonl").write_text('{"instruction": "x"}\n' * 80)
     given = dict(languages=["sw"], benchmarks=[str(tmp_path / "b_{lang}.jsonl")], max_cost_usd=1.0,
-                 opponent="gpt", larger_model="", baselines=[], tasks=["xnli"])
+                 opponent="gpt", larger_model="", baselines=[], joint_baselines=[], tasks=["xnli"])
     return lambda **more: load_profile("paper", **given | more)
+
+
+def test_a_joint_baseline_is_asked_and_judged_and_trained(judged, tmp_path):
+    (tmp_path / "x.jsonl").write_text("{}\n" * 100)
+    without, joint = judged(), judged(joint_baselines=[f"Bactrian-X={tmp_path / 'x.jsonl'}"])
+    usd, more = prices.usd(without, "sw"), prices.usd(joint, "sw")
+    assert more["judge"] == pytest.approx(usd["judge"] * 9 / 8)
+    assert more["three views"] == pytest.approx(usd["three views"] * 6 / 5)
+    tokens = {row["step"]: row["tokens"] for row in work.steps(joint, "sw")}
+    assert tokens["18 joint models"] == 100 * work.lengths(joint, "sw").pair
+    assert not any(row["step"].startswith("18") for row in work.steps(without, "sw"))
 
 
 def test_the_judge_and_the_translators_are_counted(judged):
