@@ -1,8 +1,9 @@
 """datatrove's near-duplicates, for `peers.py`: run by a Python that has datatrove (see there).
 
-`python benchmarks/datatrove_peer.py FOLDER`: for each line that comes, finds the near-duplicates of
-FOLDER/texts/*.jsonl (rows with "id" and "text") in datatrove's four steps, with the same bands and
-shingles as `data.cleaning`, and answers with the number of rows that stay.
+`python benchmarks/datatrove_peer.py FOLDER BANDS HASHES WORDS`: for each line that comes, finds
+the near-duplicates of FOLDER/texts/*.jsonl (rows with "id" and "text") in datatrove's four steps,
+with so many bands, hashes in each and words in a shingle, and answers with the number of rows that
+stay.
 """
 
 import logging
@@ -22,13 +23,11 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.hashing import HashConfig
 
-BANDS, HASHES, SHINGLE = 14, 8, 5                # as data.cleaning's PERMUTATIONS and BANDS
 
-
-def kept(folder: Path) -> int:
+def kept(folder: Path, bands: int, hashes: int, words: int) -> int:
     """Rows that are no near-duplicate of an earlier one."""
-    config = MinhashConfig(hash_config=HashConfig(precision=64), num_buckets=BANDS,
-                           hashes_per_bucket=HASHES, n_grams=SHINGLE)
+    config = MinhashConfig(hash_config=HashConfig(precision=64), num_buckets=bands,
+                           hashes_per_bucket=hashes, n_grams=words)
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
     parts = {name: str(work / name) for name in ("signatures", "buckets", "remove", "out")}
@@ -41,7 +40,7 @@ def kept(folder: Path) -> int:
     texts = JsonlReader(str(folder / "texts"), glob_pattern="*.jsonl")
     run("signatures", texts, MinhashDedupSignature(parts["signatures"], config=config))
     run("buckets", MinhashDedupBuckets(parts["signatures"], parts["buckets"], config=config),
-        tasks=BANDS)
+        tasks=bands)
     run("clusters", MinhashDedupCluster(parts["buckets"], parts["remove"], config=config))
     run("filter", texts, MinhashDedupFilter(parts["remove"]),
         JsonlWriter(parts["out"], compression=None))
@@ -53,8 +52,9 @@ def main() -> None:
     """Answer each line of the input."""
     logging.disable()
     answers, sys.stdout = sys.stdout, sys.stderr     # datatrove prints what it did
+    folder, *numbers = sys.argv[1:]
     for _ in sys.stdin:
-        print(kept(Path(sys.argv[1])), file=answers, flush=True)
+        print(kept(Path(folder), *map(int, numbers)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

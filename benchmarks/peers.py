@@ -6,7 +6,8 @@ ratio below its floor is an error (exit code 1): something has become slower. Th
 that the project has set itself; a floor lies where today's ratio has room for noise. Writes
 benchmarks/results/peers.json, which the book shows. datatrove wants other versions of our packages:
 it is measured where XINSTRUCT_DATATROVE names the Python of an environment that has it
-(`pip install "datatrove[io,processing]" "xxhash<4"`), and left out, saying so, where none is named.
+(`pip install "datatrove[io,processing]" spacy "xxhash<4"`), and left out, saying so, where none is
+named.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import datetime
 import json
 import os
 import random
+import shlex
 import statistics
 import subprocess
 import sys
@@ -231,9 +233,11 @@ def near_duplicates(n: int = 6000) -> tuple[Work, Work]:
     folder = Path(tempfile.mkdtemp())
     write_jsonl(folder / "texts" / "a.jsonl",
                 [{"id": str(k), "text": text} for k, text in enumerate(texts)])
+    numbers = (cleaning.BANDS, cleaning.PERMUTATIONS // cleaning.BANDS, cleaning.SHINGLE)
     script = Path(__file__).with_name("datatrove_peer.py")
-    peer = subprocess.Popen([python, script, folder], stdin=subprocess.PIPE, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    command = [python, *map(str, (script, folder, *numbers))]
+    peer = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL)
 
     def ours() -> int:
         rows = ({"id": content_id("sw", text), "text": text} for text in texts)
@@ -243,7 +247,10 @@ def near_duplicates(n: int = 6000) -> tuple[Work, Work]:
     def theirs() -> int:
         assert peer.stdin and peer.stdout
         print(file=peer.stdin, flush=True)
-        return int(peer.stdout.readline())
+        answer = peer.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"datatrove ended; to see why: echo | {shlex.join(command)}")
+        return int(answer)
 
     found = [ours(), theirs()]                   # MinHash may miss a pair in a thousand
     assert all(abs(kept - (n - n // 5)) <= n / 500 for kept in found), found

@@ -88,6 +88,9 @@ def test_a_joint_baseline_is_asked_and_judged_and_trained(judged, tmp_path):
     assert more["three views"] == pytest.approx(usd["three views"] * 6 / 5)
     tokens = {row["step"]: row["tokens"] for row in work.steps(joint, "sw")}
     assert tokens["18 joint models"] == 100 * work.lengths(joint, "sw").pair
+    passes = [{row["step"]: row["passes"] for row in work.steps(p, "sw")}["10 tasks"]
+              for p in (without, joint)]
+    assert passes[1] == passes[0] + 1
     assert not any(row["step"].startswith("18") for row in work.steps(without, "sw"))
 
 

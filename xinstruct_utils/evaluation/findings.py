@@ -319,10 +319,7 @@ def failures(claims: Iterable[Mapping[str, Any]]) -> list[str]:
             figure += f" (95% interval {row['interval'][0]:.1f} to {row['interval'][1]:.1f})"
         word = {"opposite": "The opposite was seen",
                 "not seen": "This was not seen"}[row["verdict"]]
-        languages = counted_noun(row["languages"], "language")
-        cells = f"{languages} and {counted_noun(row['seeds'], 'seed')}"
-        if row["n"] == 1:
-            cells = "one cell, which decides nothing"
+        cells = "one cell, which decides nothing" if row["n"] == 1 else cells_in_words(row)
         said.append(f"{row['claim']}{in_paper(row)}. {word}: {figure}, {cells}.")
     return said
 
@@ -330,6 +327,13 @@ def failures(claims: Iterable[Mapping[str, Any]]) -> list[str]:
 def in_paper(row: Mapping[str, Any]) -> str:
     """Where the paper has a claim: " (paper, 3.3)"; "" for one that goes beyond it."""
     return f" (paper, {row['section']})" if row["section"] else ""
+
+
+def cells_in_words(row: Mapping[str, Any]) -> str:
+    """How often a claim was measured: languages and seeds, or cells where some are not there."""
+    if row["languages"] * row["seeds"] != row["n"]:
+        return counted_noun(row["n"], "cell")
+    return f"{counted_noun(row['languages'], 'language')}, {counted_noun(row['seeds'], 'seed')}"
 
 
 def counted_noun(n: int, noun: str) -> str:

@@ -11,7 +11,13 @@ from xinstruct_utils.core import languages
 from xinstruct_utils.core.files import read_json
 from xinstruct_utils.core.markup import escaped
 from xinstruct_utils.core.paths import root, step_dir
-from xinstruct_utils.evaluation.findings import ANSWERS, CLAIM_ANSWERS, failures, in_paper
+from xinstruct_utils.evaluation.findings import (
+    ANSWERS,
+    CLAIM_ANSWERS,
+    cells_in_words,
+    failures,
+    in_paper,
+)
 from xinstruct_utils.evaluation.findings import counted_noun as counted
 
 STUDY = "study"                                  # name of the published run that is the study
@@ -39,13 +45,6 @@ def claims_table(claims: Claims, caption: str) -> str:
         badge = f'<span class="answer {CLASSES[row["verdict"]]}">{escaped(row["verdict"])}</span>'
         lines.append(_row([claim, badge, here, interval, n, escaped(row["paper"])], "td"))
     return _table(lines, caption)
-
-
-def cells_in_words(row: Mapping[str, Any]) -> str:
-    """How often a claim was measured: languages and seeds, or cells where some are not there."""
-    if row["languages"] * row["seeds"] != row["n"]:
-        return counted(row["n"], "cell")
-    return f"{counted(row['languages'], 'language')}, {counted(row['seeds'], 'seed')}"
 
 
 def languages_table(claims: Claims, caption: str) -> str:
@@ -136,6 +135,9 @@ def _about_study() -> str:
             f"seed, machine or settings. {note}\n\n" + escaped("\n".join(lines)))
 
 
+EFFECTS = ("what is changed", "how", "AUC more, points", "95% interval", "seeds", "verdict")
+
+
 def _about_evaluators() -> str:
     """HTML and Markdown: what the study's experiments with the evaluator say (chapter 14)."""
     parts = []
@@ -149,9 +151,6 @@ def _about_evaluators() -> str:
         parts.append(_table([_row(EFFECTS, "th"), *map(_effect, effects)],
                             f"AUC more than the run's own evaluator, points, {name}"))
     return "\n\n".join(parts) or "No experiment has been published with this book yet."
-
-
-EFFECTS = ("what is changed", "how", "AUC more, points", "95% interval", "seeds", "verdict")
 
 
 def _effect(row: Mapping[str, Any]) -> str:
